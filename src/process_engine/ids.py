@@ -1,0 +1,23 @@
+"""Names of things, and the one place that makes new ones."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import NewType
+
+ExecutionId = NewType("ExecutionId", str)
+StepId = NewType("StepId", str)
+DefinitionHash = NewType("DefinitionHash", str)
+
+# Crockford's base 32: no I, L, O, U, so that an id read aloud or copied by hand stays itself.
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def new_execution_id() -> ExecutionId:
+    """A fresh id of 20 characters: 9 of milliseconds since 1970, 11 (55 bits) of randomness.
+
+    Ids made later sort later (to the millisecond), so new rows go to the end of an index.
+    """
+    number = (int(time.time() * 1000) << 55) | secrets.randbits(55)
+    return ExecutionId("".join(_ALPHABET[(number >> shift) & 31] for shift in range(95, -1, -5)))
