@@ -1,0 +1,60 @@
+"""Why an execution is not finished: what it waits for, named."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from process_engine.core.state import Execution, ExecutionStatus, StepState, StepStatus
+from process_engine.ids import StepId
+
+
+class BlockerKind(StrEnum):
+    """What can stand between an execution and its end."""
+
+    HELD = "held"
+    PAUSE = "pause"
+    ATTEMPT = "attempt"
+    SLOT = "slot"
+    TIMER = "timer"
+    RETRY = "retry"
+
+
+class Blocker(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing that must happen before the execution can go on; `due` where it has a time."""
+
+    kind: BlockerKind
+    step_id: StepId | None = None
+    due: datetime | None = None
+    detail: str | None = None
+
+
+def blockers(execution: Execution) -> tuple[Blocker, ...]:
+    """Everything that an unfinished execution waits for; empty for a finished one.
+
+    In the order of importance for people: a hold or a pause first, then what runs, then what waits.
+    """
+    status = execution.status
+    if status.is_final:
+        return ()
+    if status is ExecutionStatus.PENDING:
+        return (Blocker(BlockerKind.HELD),)
+    found = [blocker for step_id, state in execution.steps.items() if (blocker := _of_step(step_id, state))]
+    found.sort(key=lambda blocker: list(BlockerKind).index(blocker.kind))
+    if status is ExecutionStatus.PAUSED:
+        found.insert(0, Blocker(BlockerKind.PAUSE, detail=execution.head.pause_reason))
+    return tuple(found)
+
+
+def _of_step(step_id: StepId, state: StepState) -> Blocker | None:
+    match state.status:
+        case StepStatus.RUNNING:
+            return Blocker(BlockerKind.ATTEMPT, step_id, detail=state.agent)
+        case StepStatus.READY:
+            return Blocker(BlockerKind.SLOT, step_id)
+        case StepStatus.WAITING if state.waiting_for is not None:
+            return Blocker(BlockerKind(state.waiting_for), step_id, state.due)
+        case _:
+            return None

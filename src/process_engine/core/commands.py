@@ -1,0 +1,96 @@
+"""Requests to an execution: each may be refused (`CommandRejected`), or change nothing if it is too late."""
+
+from __future__ import annotations
+
+import msgspec
+
+from process_engine.core.config import ExecutionConfig
+from process_engine.core.results import Completed, Failed
+from process_engine.core.values import Value
+from process_engine.ids import ExecutionId, StepId
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag=True):
+    """What every command carries: the execution it is for."""
+
+    execution_id: ExecutionId
+
+
+class StartExecution(Command, frozen=True, kw_only=True):
+    """Begin the execution; with `hold` it stays `pending` until it is resumed. Again is no change."""
+
+    input: Value
+    blobs: dict[str, bytes] = {}
+    config: ExecutionConfig = ExecutionConfig()
+    started_by: str | None = None
+    hold: bool = False
+
+
+class RecordResult(Command, frozen=True, kw_only=True):
+    """An attempt has ended. A result of a superseded visit or attempt changes nothing.
+
+    Where the output is large, `result.output` is None and `value` with `blobs` holds it; the step runner
+    packs it off the event loop.
+    """
+
+    step_id: StepId
+    visit: int
+    attempt: int
+    result: Completed | Failed
+    value: Value | None = None
+    blobs: dict[str, bytes] = {}
+
+
+class WakeStep(Command, frozen=True, kw_only=True):
+    """A timer or a retry of this visit and attempt is due."""
+
+    step_id: StepId
+    visit: int
+    attempt: int
+
+
+class InterruptAttempt(Command, frozen=True, kw_only=True):
+    """The process that ran this attempt is gone, without a result."""
+
+    step_id: StepId
+    visit: int
+    attempt: int
+
+
+class ReachDeadline(Command, frozen=True, kw_only=True):
+    """The execution's timeout, or the grace of one that is about to fail, is over."""
+
+    grace: bool = False
+
+
+class PauseExecution(Command, frozen=True, kw_only=True):
+    """Let running attempts finish and start nothing new."""
+
+    reason: str = "operator"
+    by: str | None = None
+
+
+class ResumeExecution(Command, frozen=True, kw_only=True):
+    """Start what was held: a `pending` execution as a whole, a `paused` one where it stopped."""
+
+    by: str | None = None
+
+
+class CancelExecution(Command, frozen=True, kw_only=True):
+    """End the execution now. Nothing starts any more."""
+
+    reason: str | None = None
+    by: str | None = None
+
+
+AnyCommand = (
+    StartExecution
+    | RecordResult
+    | WakeStep
+    | InterruptAttempt
+    | ReachDeadline
+    | PauseExecution
+    | ResumeExecution
+    | CancelExecution
+)
+"""Every command there is; the durable inbox decodes with it."""

@@ -1,0 +1,215 @@
+"""Facts about an execution, in the past tense. Events alone change state (`core/evolve.py`).
+
+Every event is a row with a sequence number without gaps. Public events tell the story to people;
+bookkeeping events share log and sequence and are shown on request.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar
+
+import msgspec
+
+from process_engine.core.config import ExecutionConfig
+from process_engine.core.failures import Failure
+from process_engine.core.results import Usage
+from process_engine.core.values import Value
+from process_engine.ids import DefinitionHash, ExecutionId, StepId
+
+
+class Waiting(StrEnum):
+    """What a step of status `waiting` waits for."""
+
+    TIMER = "timer"
+    RETRY = "retry"
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag=True):
+    """What every event carries.
+
+    `sequence` is 1, 2, 3 … within the execution; all events of one transition share `timestamp` (UTC);
+    `correlation_id` is shared by an execution and its children.
+    """
+
+    execution_id: ExecutionId
+    sequence: int
+    timestamp: datetime
+    process_name: str
+    correlation_id: str
+
+    public: ClassVar[bool] = True
+
+    @property
+    def id(self) -> str:
+        """Unique over all events, the same in every store."""
+        return f"{self.execution_id}/{self.sequence}"
+
+    @property
+    def type(self) -> str:
+        """The event's name, as in the log."""
+        return type(self).__name__
+
+
+class StepEvent(Event, frozen=True, kw_only=True):
+    """An event about one step. `visit` counts from 1; `attempt` is 0 where no attempt was begun."""
+
+    step_id: StepId
+    visit: int = 1
+    attempt: int = 0
+
+
+class ExecutionCreated(Event, frozen=True, kw_only=True):
+    """The execution exists, with everything about it that never changes (bookkeeping)."""
+
+    definition_hash: DefinitionHash
+    version: str
+    input: Value
+    config: ExecutionConfig
+    started_by: str | None = None
+    public: ClassVar[bool] = False
+
+
+class ProcessStarted(Event, frozen=True, kw_only=True):
+    """Steps start from now on. `deadline` is when the whole execution times out, if it does."""
+
+    deadline: datetime | None = None
+
+
+class ProcessPaused(Event, frozen=True, kw_only=True):
+    """Nothing new starts until it is resumed."""
+
+    reason: str
+    by: str | None = None
+
+
+class ProcessResumed(Event, frozen=True, kw_only=True):
+    """What was held starts again, first in first out."""
+
+    by: str | None = None
+
+
+class ProcessStopping(Event, frozen=True, kw_only=True):
+    """The execution is about to fail; running attempts may answer until `due` (bookkeeping)."""
+
+    failure: Failure
+    due: datetime
+    public: ClassVar[bool] = False
+
+
+class ProcessCompleted(Event, frozen=True, kw_only=True):
+    """Every step is settled and none failed for good."""
+
+    outputs: Value
+
+
+class ProcessFailed(Event, frozen=True, kw_only=True):
+    """The execution ended by a failure; steps that never started are cancelled by this event."""
+
+    failure: Failure
+
+
+class ProcessCancelled(Event, frozen=True, kw_only=True):
+    """The execution was cancelled; steps that never started are cancelled by this event."""
+
+    reason: str | None = None
+    by: str | None = None
+
+
+class StepQueued(StepEvent, frozen=True, kw_only=True):
+    """The step, or its next attempt, may run and waits in line for a slot or a resume (bookkeeping)."""
+
+    public: ClassVar[bool] = False
+
+
+class StepStarted(StepEvent, frozen=True, kw_only=True):
+    """The visit began, with its first attempt. `request` was rendered for it, and every attempt gets it."""
+
+    step_type: str
+    agent: str | None = None
+    request: Value | None = None
+
+
+class AttemptStarted(StepEvent, frozen=True, kw_only=True):
+    """Another attempt of the visit began (bookkeeping; the first is told by `StepStarted`)."""
+
+    public: ClassVar[bool] = False
+
+
+class StepRetrying(StepEvent, frozen=True, kw_only=True):
+    """Attempt `attempt` failed; the next one is due at `due`, `delay_seconds` from then."""
+
+    failure: Failure
+    delay_seconds: float
+    due: datetime
+    usage: Usage = Usage()
+
+
+class StepWaiting(StepEvent, frozen=True, kw_only=True):
+    """The step waits, holding nothing, until `due`."""
+
+    waiting_for: Waiting
+    due: datetime
+
+
+class StepCompleted(StepEvent, frozen=True, kw_only=True):
+    """The visit succeeded. `routes` are the targets that a gateway chose."""
+
+    output: Value
+    routes: tuple[str, ...] | None = None
+    usage: Usage = Usage()
+
+
+class StepFailed(StepEvent, frozen=True, kw_only=True):
+    """The visit failed for good. `handled_by` is the step that its `on_error` goes to, if it does."""
+
+    failure: Failure
+    handled_by: StepId | None = None
+    usage: Usage = Usage()
+
+
+class StepSkipped(StepEvent, frozen=True, kw_only=True):
+    """The visit does not take place (`reason` of `SkipReason`); `failure` where an error was skipped."""
+
+    reason: str
+    failure: Failure | None = None
+    usage: Usage = Usage()
+
+
+class StepCancelled(StepEvent, frozen=True, kw_only=True):
+    """The visit was ended from outside while it was running or waiting."""
+
+    reason: str
+
+
+class StepsReopened(Event, frozen=True, kw_only=True):
+    """A loop went back to `target`: it and all its descendants begin a new visit (bookkeeping)."""
+
+    target: StepId
+    by: StepId
+    steps: tuple[StepId, ...]
+    public: ClassVar[bool] = False
+
+
+AnyEvent = (
+    ExecutionCreated
+    | ProcessStarted
+    | ProcessPaused
+    | ProcessResumed
+    | ProcessStopping
+    | ProcessCompleted
+    | ProcessFailed
+    | ProcessCancelled
+    | StepQueued
+    | StepStarted
+    | AttemptStarted
+    | StepRetrying
+    | StepWaiting
+    | StepCompleted
+    | StepFailed
+    | StepSkipped
+    | StepCancelled
+    | StepsReopened
+)
+"""Every event there is; the store decodes with it."""

@@ -1,0 +1,195 @@
+"""A definition made ready to run: every expression compiled, every default filled in, every edge known.
+
+A plan is built once per definition and shared by all its executions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from process_engine.core.backoff import Retry
+from process_engine.core.inline import INLINE, InlineStep
+from process_engine.core.state import Tally
+from process_engine.definition.document import AgentTask, ProcessDefinition, RetryPolicy, Step
+from process_engine.definition.expressions import Expression, Template, compile_template, parse_condition
+from process_engine.definition.graph import DependencyResolver, Edge
+from process_engine.ids import DefinitionHash, StepId
+
+# A loop without a bound of its own; static checks ask for one, this holds where they were skipped.
+DEFAULT_MAX_VISITS = 10
+# An agent that has not answered in five minutes is asked again rather than waited for.
+AGENT_TASK_TIMEOUT_SECONDS = 300.0
+
+_JOIN_WORDS = {"all": 0, "any": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorAction:
+    """What happens once a step has failed for good; `loop` says that the target is an ancestor."""
+
+    action: str = "fail_process"
+    target: StepId | None = None
+    loop: bool = False
+    max_visits: int = DEFAULT_MAX_VISITS
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """One step, ready to run.
+
+    `inline` decides steps that need no work outside; `request` renders what an attempt gets, field by field.
+    `need` is the number of live edges that start the step, 0 for all edges settled. `guards` are the gateways
+    that route to this step, with all the descendants of each.
+    """
+
+    id: StepId
+    type: str
+    inline: InlineStep | None
+    condition: Expression | None
+    request: tuple[tuple[str, Template], ...]
+    need: int
+    incoming: tuple[Edge, ...]
+    outgoing: tuple[Edge, ...]
+    guards: tuple[tuple[StepId, frozenset[str]], ...]
+    loops: Mapping[StepId, int]
+    retry: Retry
+    on_error: ErrorAction
+    on_interrupt: str
+    timeout_seconds: float | None
+    default_timeout_applies: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole process, ready to run."""
+
+    definition: ProcessDefinition
+    hash: DefinitionHash
+    steps: Mapping[StepId, StepPlan]
+    order: tuple[StepId, ...]
+    roots: tuple[StepId, ...]
+    tallies: Mapping[StepId, Tally]
+    outputs: tuple[tuple[str, Template], ...] | None
+    graph: DependencyResolver
+    slots: int
+    timeout_seconds: float | None
+    _regions: dict[StepId, tuple[StepId, ...]] = field(default_factory=dict[StepId, tuple[StepId, ...]])
+
+    @property
+    def name(self) -> str:
+        """The process's name."""
+        return self.definition.name
+
+    @cached_property
+    def leaves(self) -> tuple[StepId, ...]:
+        """Steps without dependants: their outputs are the process's where it names none."""
+        return tuple(step_id for step_id in self.order if not self.steps[step_id].outgoing)
+
+    def region(self, target: StepId) -> tuple[StepId, ...]:
+        """What a loop back to `target` reopens: it and its descendants, in definition order."""
+        if target not in self._regions:
+            members = self.graph.descendants(target) | {target}
+            self._regions[target] = tuple(step_id for step_id in self.order if step_id in members)
+        return self._regions[target]
+
+
+def compile_plan(definition: ProcessDefinition) -> Plan:
+    """Compile a definition that passed its static checks."""
+    graph = DependencyResolver(definition)
+    steps = {StepId(step.id): _compile_step(definition, step, graph) for step in definition.steps}
+    order = tuple(steps)
+    limits = definition.limits
+    timeout = limits.timeout
+    return Plan(
+        definition=definition,
+        hash=definition.content_hash,
+        steps=steps,
+        order=order,
+        roots=tuple(step_id for step_id in order if not steps[step_id].incoming),
+        tallies={step_id: _untouched(plan.incoming) for step_id, plan in steps.items()},
+        outputs=tuple((output.name, compile_template(output.source)) for output in definition.outputs)
+        or None,
+        graph=graph,
+        slots=limits.max_concurrent_steps or 0,
+        timeout_seconds=timeout.seconds if timeout is not None else None,
+    )
+
+
+def _compile_step(definition: ProcessDefinition, step: Step, graph: DependencyResolver) -> StepPlan:
+    defaults = definition.defaults if isinstance(step, AgentTask) else None
+    timeout = step.timeout or (defaults.timeout if defaults is not None else None)
+    retry = step.retry or (defaults.retry if defaults is not None else None)
+    incoming = graph.incoming[step.id]
+    return StepPlan(
+        id=StepId(step.id),
+        type=step.type,
+        inline=INLINE[step.type](step) if step.type in INLINE else None,
+        condition=parse_condition(step.condition) if step.condition is not None else None,
+        request=_compile_request(definition, step),
+        need=_needed(step, incoming),
+        incoming=incoming,
+        outgoing=graph.outgoing[step.id],
+        guards=tuple(
+            (StepId(edge.source), frozenset(graph.descendants(edge.source)))
+            for edge in incoming
+            if edge.kind == "route"
+        ),
+        loops={
+            StepId(loop.target): loop.max_visits or DEFAULT_MAX_VISITS
+            for loop in graph.loops
+            if loop.source == step.id and loop.kind == "route"
+        },
+        retry=_compile_retry(step, retry),
+        on_error=_compile_on_error(definition, step, graph),
+        on_interrupt=step.on_interrupt,
+        timeout_seconds=timeout.seconds if timeout is not None else None,
+        default_timeout_applies=isinstance(step, AgentTask),
+    )
+
+
+def _needed(step: Step, incoming: Sequence[Edge]) -> int:
+    """Live edges that start the step. Where all edges are ordering edges there is nothing to count."""
+    if all(edge.kind == "ordering" for edge in incoming):
+        return 0
+    return _JOIN_WORDS[step.join] if isinstance(step.join, str) else step.join
+
+
+def _untouched(incoming: Sequence[Edge]) -> Tally:
+    ordering = sum(1 for edge in incoming if edge.kind == "ordering")
+    return Tally(len(incoming) - ordering, ordering)
+
+
+def _compile_request(definition: ProcessDefinition, step: Step) -> tuple[tuple[str, Template], ...]:
+    fields = {name: getattr(step, name) for name in type(step).request_fields}
+    if "agent" in fields and fields["agent"] is None:
+        fields["agent"] = definition.defaults.agent
+    return tuple((name, compile_template(value)) for name, value in fields.items() if value is not None)
+
+
+def _compile_retry(step: Step, policy: RetryPolicy | None) -> Retry:
+    if policy is None:
+        # An agent task is tried three times on transient errors; nothing else is repeated unasked.
+        return Retry(max_attempts=3) if isinstance(step, AgentTask) else Retry()
+    return Retry(
+        max_attempts=policy.max_attempts,
+        initial_delay=policy.initial_delay.seconds,
+        backoff=policy.backoff,
+        multiplier=policy.backoff_multiplier,
+        max_delay=policy.max_delay.seconds,
+        jitter=policy.jitter,
+        retry_on=frozenset(policy.retry_on),
+        do_not_retry_on=frozenset(policy.do_not_retry_on),
+    )
+
+
+def _compile_on_error(definition: ProcessDefinition, step: Step, graph: DependencyResolver) -> ErrorAction:
+    policy = step.on_error
+    if policy is None and isinstance(step, AgentTask):
+        policy = definition.defaults.on_error
+    if policy is None:
+        return ErrorAction()
+    loop = any(loop.source == step.id and loop.kind == "goto" for loop in graph.loops)
+    target = StepId(policy.target_step) if policy.target_step is not None else None
+    return ErrorAction(policy.action, target, loop, policy.max_visits)

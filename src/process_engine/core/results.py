@@ -1,0 +1,55 @@
+"""What a step handler answers: the handler describes, the machine acts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+import msgspec
+
+
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one attempt consumed: `cost` in the agents' currency, exact; tokens as the agent counted them."""
+
+    cost: Decimal = Decimal(0)
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in both directions."""
+        return self.input_tokens + self.output_tokens
+
+
+class Completed(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
+    """The attempt succeeded with `output`, any JSON value.
+
+    `routes` are the targets a gateway chose; other steps leave it None.
+    """
+
+    output: object = None
+    usage: Usage = Usage()
+    routes: tuple[str, ...] | None = None
+
+
+class Failed(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
+    """The attempt failed. `code` is one of `core.failures.CODES`; `message` is for people.
+
+    `transient` says that another attempt may succeed; `retry_after` is the least wait in seconds the
+    other side asked for.
+    """
+
+    code: str
+    message: str
+    transient: bool = False
+    retry_after: float | None = None
+    usage: Usage = Usage()
+
+
+class WaitUntil(msgspec.Struct, frozen=True, tag=True):
+    """The step completes at `due` (aware, UTC), whatever happens to the process that runs the engine."""
+
+    due: datetime
+
+
+StepResult = Completed | Failed | WaitUntil

@@ -1,0 +1,237 @@
+"""The state of an execution, and the tables of allowed moves.
+
+Two rules. Everything that decides how an execution proceeds lives in this package. Nothing in it knows a
+database, an agent, a clock or a network.
+
+An `Execution` has three parts: `created`, the facts that never change (the first event itself); `head`, the
+small record that changes with every transition; `steps`, one record per step that has left `pending`. The
+fourth, `progress`, is derived from them and from the plan: it is never stored, and makes each transition
+O(1).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from types import MappingProxyType
+
+import msgspec
+
+from process_engine.core.events import ExecutionCreated, Waiting
+from process_engine.core.failures import Failure
+from process_engine.core.values import NULL, Value
+from process_engine.ids import DefinitionHash, ExecutionId, StepId
+
+
+class ExecutionStatus(StrEnum):
+    """Where an execution stands; the last three are final."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPENSATING = "compensating"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Nothing starts any more (a failed execution can be reopened by command)."""
+        return self in FINAL
+
+
+FINAL = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED})
+
+
+class StepStatus(StrEnum):
+    """Where the current visit of a step stands; the last four are settled."""
+
+    PENDING = "pending"
+    READY = "ready"
+    RUNNING = "running"
+    WAITING_APPROVAL = "waiting_approval"
+    WAITING = "waiting"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_settled(self) -> bool:
+        """The visit has ended."""
+        return self in SETTLED
+
+
+SETTLED = frozenset({StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.CANCELLED})
+
+_E, _S = ExecutionStatus, StepStatus
+
+EXECUTION_MOVES = MappingProxyType(
+    {
+        _E.PENDING: frozenset({_E.RUNNING, _E.CANCELLED}),
+        _E.RUNNING: frozenset({_E.PAUSED, _E.COMPENSATING, _E.COMPLETED, _E.FAILED, _E.CANCELLED}),
+        _E.PAUSED: frozenset({_E.RUNNING, _E.COMPENSATING, _E.COMPLETED, _E.FAILED, _E.CANCELLED}),
+        _E.COMPENSATING: frozenset({_E.FAILED, _E.CANCELLED}),
+        _E.COMPLETED: frozenset[ExecutionStatus](),
+        _E.FAILED: frozenset({_E.RUNNING}),
+        _E.CANCELLED: frozenset[ExecutionStatus](),
+    }
+)
+"""From each status to those it may change to. FAILED to RUNNING is the reopening by a retry."""
+
+STEP_MOVES = MappingProxyType(
+    {
+        _S.PENDING: frozenset({_S.READY, _S.RUNNING, _S.FAILED, _S.SKIPPED, _S.CANCELLED}),
+        _S.READY: frozenset({_S.RUNNING, _S.PENDING, _S.FAILED, _S.SKIPPED, _S.CANCELLED}),
+        _S.RUNNING: frozenset(
+            {
+                _S.WAITING,
+                _S.WAITING_APPROVAL,
+                _S.COMPLETED,
+                _S.FAILED,
+                _S.SKIPPED,
+                _S.CANCELLED,
+            }
+        ),
+        _S.WAITING: frozenset({_S.READY, _S.RUNNING, _S.COMPLETED, _S.FAILED, _S.SKIPPED, _S.CANCELLED}),
+        _S.WAITING_APPROVAL: frozenset({_S.COMPLETED, _S.FAILED, _S.SKIPPED, _S.CANCELLED}),
+        _S.COMPLETED: frozenset({_S.PENDING}),
+        _S.FAILED: frozenset({_S.PENDING}),
+        _S.SKIPPED: frozenset({_S.PENDING}),
+        _S.CANCELLED: frozenset({_S.PENDING}),
+    }
+)
+"""From each status to those it may change to. Back to PENDING is a new visit, or a reopened execution."""
+
+
+class SkipReason(StrEnum):
+    """Why a step was skipped; decides how its own edges settle."""
+
+    CONDITION_FALSE = "condition_false"
+    ROUTE_NOT_TAKEN = "route_not_taken"
+    DEAD_PATH = "dead_path"
+    DEPENDENCY_FAILED = "dependency_failed"
+    ERROR = "error"
+
+
+class StepState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One step: its current visit, and the output of the latest settled one.
+
+    `attempt` counts the attempts begun in this visit, `interruptions` those among them that ended with the
+    process and do not count against `max_attempts`. `request` is what was rendered at the first start,
+    reused by every attempt and dropped when the visit ends. `queued` is the sequence number of the event
+    that put a `ready` step in line.
+    """
+
+    status: StepStatus = StepStatus.PENDING
+    visit: int = 1
+    attempt: int = 0
+    interruptions: int = 0
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    agent: str | None = None
+    request: Value | None = None
+    output: Value = NULL
+    has_output: bool = False
+    error: Failure | None = None
+    reason: str | None = None
+    handled_by: StepId | None = None
+    routes: tuple[str, ...] | None = None
+    waiting_for: Waiting | None = None
+    due: datetime | None = None
+    queued: int = 0
+    cost: Decimal = Decimal(0)
+    tokens: int = 0
+
+    @property
+    def retry_count(self) -> int:
+        """Attempts after the first one of this visit."""
+        return max(0, self.attempt - 1)
+
+
+UNTOUCHED = StepState()
+"""The state of a step that has no record yet."""
+
+
+class Stopping(msgspec.Struct, frozen=True):
+    """The execution is about to fail with `failure`; running attempts may answer until `due`."""
+
+    failure: Failure
+    due: datetime
+
+
+class Head(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What changes about an execution as a whole.
+
+    `sequence` and `timestamp` are those of its last event; `failure` is the first failure that nothing
+    handled, and becomes the execution's error when it ends.
+    """
+
+    status: ExecutionStatus
+    sequence: int
+    timestamp: datetime
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    pause_reason: str | None = None
+    stopping: Stopping | None = None
+    failure: Failure | None = None
+    outputs: Value | None = None
+    deadline: datetime | None = None
+    cost: Decimal = Decimal(0)
+    tokens: int = 0
+
+
+class Tally(msgspec.Struct, frozen=True, gc=False):
+    """How a step's incoming edges stand. Ordering edges count apart: they are only waited for."""
+
+    open: int
+    ordering: int
+    live: int = 0
+    dead: int = 0
+    failed: int = 0
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """Derived from steps and plan: edge tallies, the line of ready steps, running and unsettled counts."""
+
+    tallies: dict[StepId, Tally]
+    queue: tuple[StepId, ...]
+    running: int
+    unsettled: int
+
+
+class Execution(msgspec.Struct, frozen=True):
+    """One run of one published version of a process."""
+
+    created: ExecutionCreated
+    head: Head
+    steps: dict[StepId, StepState]
+    progress: Progress
+
+    @property
+    def id(self) -> ExecutionId:
+        """The execution's id."""
+        return self.created.execution_id
+
+    @property
+    def definition_hash(self) -> DefinitionHash:
+        """The content hash of the definition it runs."""
+        return self.created.definition_hash
+
+    @property
+    def status(self) -> ExecutionStatus:
+        """The stored status."""
+        return self.head.status
+
+    def step(self, step_id: StepId) -> StepState:
+        """The state of a step of the plan; untouched if it has no record yet."""
+        return self.steps.get(step_id, UNTOUCHED)
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """An execution as a store keeps it: everything but what is derived."""
+
+    created: ExecutionCreated
+    head: Head
+    steps: dict[StepId, StepState]

@@ -1,0 +1,72 @@
+"""What must be done after a commit, derived from the state alone.
+
+A step that runs owes an attempt, one that waits owes a wake-up, an execution owes its deadlines. Because the
+work follows from the state by a function, no transition can forget to schedule or to withdraw it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from process_engine.core.state import Head, StepState, StepStatus
+from process_engine.ids import ExecutionId
+
+
+class WorkKind(StrEnum):
+    """What is to be done: run an attempt now, or send a command when something is due."""
+
+    ATTEMPT = "attempt"
+    TIMER = "timer"
+    RETRY = "retry"
+    DEADLINE = "deadline"
+    GRACE = "grace"
+
+
+class WorkItem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One open piece of work. An execution has at most one for each `key`: a step id, or `:deadline`,
+    `:grace`.
+
+    `due` is None for attempts, which run at once.
+    """
+
+    execution_id: ExecutionId
+    key: str
+    kind: WorkKind
+    visit: int = 0
+    attempt: int = 0
+    due: datetime | None = None
+
+
+class WorkId(msgspec.Struct, frozen=True):
+    """Names a piece of work that is settled."""
+
+    execution_id: ExecutionId
+    key: str
+
+
+DEADLINE_KEY = ":deadline"
+GRACE_KEY = ":grace"
+
+
+def step_work(execution_id: ExecutionId, step_id: str, step: StepState) -> WorkItem | None:
+    """The work that a step in this state owes, if any."""
+    if step.status is StepStatus.RUNNING:
+        return WorkItem(execution_id, step_id, WorkKind.ATTEMPT, step.visit, step.attempt)
+    if step.status is StepStatus.WAITING and step.due is not None and step.waiting_for is not None:
+        return WorkItem(execution_id, step_id, WorkKind(step.waiting_for), step.visit, step.attempt, step.due)
+    return None
+
+
+def execution_work(execution_id: ExecutionId, head: Head) -> tuple[WorkItem, ...]:
+    """The deadlines that an execution in this state owes."""
+    if head.status.is_final:
+        return ()
+    items: list[WorkItem] = []
+    if head.stopping is not None:
+        items.append(WorkItem(execution_id, GRACE_KEY, WorkKind.GRACE, due=head.stopping.due))
+    elif head.deadline is not None:
+        items.append(WorkItem(execution_id, DEADLINE_KEY, WorkKind.DEADLINE, due=head.deadline))
+    return tuple(items)
