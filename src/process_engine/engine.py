@@ -1,0 +1,43 @@
+"""The names for those who embed the engine, in one place."""
+
+from __future__ import annotations
+
+from process_engine.app import ExecutionEngine, built_in_handlers
+from process_engine.core.config import ExecutionConfig
+from process_engine.definition.expressions import ExpressionEvaluator
+from process_engine.definition.graph import DependencyResolver
+from process_engine.handlers.agent_task import AgentTaskHandler
+from process_engine.handlers.gateway import GatewayHandler
+from process_engine.handlers.timer import TimerHandler
+from process_engine.repositories.memory import MemoryRepository
+from process_engine.repositories.sqlite import SqliteRepository as ProcessExecutionRepository
+from process_engine.runtime.feed import EventBus, EventFeed, InMemoryEventBus
+from process_engine.runtime.outputs import OutputStorage
+from process_engine.runtime.ports import AgentGateway, AgentReply, AgentRequest, StepContext, StepHandler
+from process_engine.runtime.registry import StepHandlerRegistry
+from process_engine.runtime.view import ProcessExecution, StepExecution
+
+__all__ = [
+    "AgentGateway",
+    "AgentReply",
+    "AgentRequest",
+    "AgentTaskHandler",
+    "DependencyResolver",
+    "EventBus",
+    "EventFeed",
+    "ExecutionConfig",
+    "ExecutionEngine",
+    "ExpressionEvaluator",
+    "GatewayHandler",
+    "InMemoryEventBus",
+    "MemoryRepository",
+    "OutputStorage",
+    "ProcessExecution",
+    "ProcessExecutionRepository",
+    "StepContext",
+    "StepExecution",
+    "StepHandler",
+    "StepHandlerRegistry",
+    "TimerHandler",
+    "built_in_handlers",
+]

@@ -1,0 +1,85 @@
+"""The step type `agent_task`: one call of an agent per attempt."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import cast
+
+from process_engine.core.failures import CODES
+from process_engine.core.results import Completed, Failed
+from process_engine.runtime.ports import (
+    AgentCallFailed,
+    AgentContext,
+    AgentGateway,
+    AgentReply,
+    AgentRequest,
+    StepContext,
+)
+
+# Characters of a failure that are recorded: the story of it, not the page that came with it.
+MESSAGE_CHARACTERS = 2_000
+
+
+class AgentTaskHandler:
+    """Calls the step's agent and records what it answered.
+
+    `context.request` holds `agent` and `message`, and where the step sets them `model`, `temperature` and
+    `system`. The effect key goes along as idempotency key: all attempts of a visit carry the same.
+    """
+
+    def __init__(self, agents: AgentGateway) -> None:
+        self._agents = agents
+
+    async def execute(self, context: StepContext) -> Completed | Failed:
+        try:
+            reply: AgentReply = await self._agents.call(_request(context))
+        except AgentCallFailed as error:
+            return _failed(error)
+        except Exception as error:
+            return Failed("HANDLER_ERROR", _recordable(f"{type(error).__name__}: {error}"))
+        return Completed(output=reply.output, usage=reply.usage)
+
+
+def traceparent(correlation_id: str, effect_key: str, attempt: int) -> str:
+    """The W3C trace context of an attempt: one trace per execution tree, one span per attempt.
+
+    Derived from the ids alone, so that a repeated attempt and a replay carry the same.
+    """
+    trace = hashlib.sha256(correlation_id.encode()).hexdigest()[:32]
+    span = hashlib.sha256(f"{effect_key}#{attempt}".encode()).hexdigest()[:16]
+    return f"00-{trace}-{span}-01"
+
+
+def _request(context: StepContext) -> AgentRequest:
+    fields = context.request
+    return AgentRequest(
+        agent=cast("str", fields["agent"]),
+        message=fields["message"],
+        context=AgentContext(
+            execution_id=context.execution_id,
+            process=context.process_name,
+            version=context.version,
+            step_id=context.step_id,
+            visit=context.visit,
+            attempt=context.attempt,
+            correlation_id=context.correlation_id,
+        ),
+        idempotency_key=context.effect_key,
+        traceparent=traceparent(context.correlation_id, context.effect_key, context.attempt),
+        model=cast("str | None", fields.get("model")),
+        temperature=cast("float | None", fields.get("temperature")),
+        system=cast("str | None", fields.get("system")),
+    )
+
+
+def _failed(error: AgentCallFailed) -> Failed:
+    message = _recordable(error.message)
+    if error.code not in CODES:
+        return Failed("HANDLER_ERROR", f"the agent failed with the unknown code {error.code}: {message}")
+    return Failed(error.code, message, transient=error.transient, retry_after=error.retry_after)
+
+
+def _recordable(text: str) -> str:
+    """`text` cut to what is recorded, without lone surrogates, which no store takes."""
+    shown = text if len(text) <= MESSAGE_CHARACTERS else text[: MESSAGE_CHARACTERS - 1] + "…"
+    return shown.encode("utf-8", "replace").decode()

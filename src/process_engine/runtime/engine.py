@@ -1,0 +1,412 @@
+"""The engine: a thin front of the loop, the step runner and the timers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+from process_engine.clock import SystemClock
+from process_engine.core.commands import (
+    AnyCommand,
+    CancelExecution,
+    PauseExecution,
+    ReachDeadline,
+    ResumeExecution,
+    StartExecution,
+    WakeStep,
+)
+from process_engine.core.config import ExecutionConfig
+from process_engine.core.state import Execution, ExecutionStatus
+from process_engine.core.transition import Transition
+from process_engine.core.values import pack
+from process_engine.core.work import DEADLINE_KEY, GRACE_KEY, WorkItem, WorkKind, execution_work, step_work
+from process_engine.definition.document import ProcessDefinition
+from process_engine.definition.input_schema import accept_input
+from process_engine.errors import NotFound, ProcessEngineError
+from process_engine.ids import ExecutionId, StepId, new_execution_id
+from process_engine.runtime import inbox
+from process_engine.runtime.feed import EventBus, EventFeed, InMemoryEventBus
+from process_engine.runtime.loop import Loop
+from process_engine.runtime.outputs import OutputStorage
+from process_engine.runtime.ownership import take_over
+from process_engine.runtime.plans import Plans
+from process_engine.runtime.ports import Clock, ExecutionRepository, ExecutionSummary
+from process_engine.runtime.registry import StepHandlerRegistry
+from process_engine.runtime.steps import StepRunner
+from process_engine.runtime.timers import Alarm, Timers
+from process_engine.runtime.view import ProcessExecution, view
+
+log = logging.getLogger(__name__)
+
+# While draining, how often to look whether everything has finished.
+DRAIN_POLL_SECONDS = 0.01
+
+Preflight = Callable[[ProcessDefinition], None]
+Predicate = Callable[[Execution], bool]
+
+
+class Engine:
+    """Runs executions on one store, from entering it to leaving it.
+
+    Entering takes the store over and, with `recover`, goes on with everything open in it. Leaving ends
+    attempts without recording them, as a crash would; `drain` first lets them finish.
+    """
+
+    def __init__(
+        self,
+        repositories: ExecutionRepository,
+        registry: StepHandlerRegistry,
+        config: ExecutionConfig | None = None,
+        *,
+        clock: Clock | None = None,
+        event_bus: EventBus | None = None,
+        new_id: Callable[[], ExecutionId] = new_execution_id,
+        preflight: Preflight | None = None,
+        recover: bool = True,
+    ) -> None:
+        self._repository = repositories
+        self._registry = registry
+        self._config = config or ExecutionConfig()
+        self._clock: Clock = clock or SystemClock()
+        self.event_bus: EventBus = event_bus or InMemoryEventBus()
+        self.outputs = OutputStorage(repositories)
+        self.feed = EventFeed(repositories)
+        self._new_id = new_id
+        self._preflight = preflight
+        self._recover = recover
+        self._plans = Plans(repositories)
+        self._timers = Timers(self._clock)
+        self._alarms: dict[tuple[ExecutionId, str], Alarm] = {}
+        self._watchers: dict[ExecutionId, list[tuple[Predicate, asyncio.Future[Execution]]]] = {}
+        self._left_alone: dict[ExecutionId, ProcessEngineError] = {}
+        self._draining = False
+
+    # ------------------------------------------------------------ life
+
+    async def __aenter__(self) -> Self:
+        await self._repository.open(clock=self._clock)
+        try:
+            await self._begin()
+        except BaseException:
+            await self._repository.close()
+            raise
+        return self
+
+    async def _begin(self) -> None:
+        self._loop = Loop(
+            repository=self._repository,
+            fence=self._repository.fence,
+            clock=self._clock,
+            plans=self._plans,
+            outputs=self.outputs,
+            on_release=self._release,
+            on_unchanged=self._rearm,
+            readopt=self._adopt,
+            on_failure=self._give_up,
+        )
+        self._attempts = asyncio.TaskGroup()
+        await self._attempts.__aenter__()
+        self._runner = StepRunner(
+            clock=self._clock,
+            timers=self._timers,
+            registry=self._registry,
+            outputs=self.outputs,
+            tasks=self._attempts,
+            post=self._loop.post,
+        )
+        self._services = [
+            self._attempts.create_task(self._loop.run()),
+            self._attempts.create_task(self._timers.run()),
+        ]
+        if self._recover:
+            with self._clock.outstanding():
+                await self._take_over()
+        self._services.append(self._attempts.create_task(inbox.serve(self._repository, self._loop.submit)))
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._runner.abandon()
+        for service in self._services:
+            service.cancel()
+        try:
+            await self._attempts.__aexit__(None, None, None)
+        finally:
+            await self._repository.close()
+
+    async def drain(self, grace_seconds: float) -> int:
+        """Start nothing more and let running attempts finish; returns how many did not within the grace.
+
+        What they answer is recorded. Executions stay open and go on when the store is taken over again.
+        """
+        self._draining = True
+        self._runner.stop_accepting()
+        deadline = self._clock.now() + timedelta(seconds=grace_seconds)
+        under_way = self._runner.under_way
+        while (under_way or not self._loop.is_empty) and self._clock.now() < deadline:
+            await asyncio.sleep(DRAIN_POLL_SECONDS)
+            under_way = self._runner.under_way
+        return under_way
+
+    # ------------------------------------------------------------ commands
+
+    async def start(
+        self,
+        definition: ProcessDefinition,
+        input: Mapping[str, object] | None = None,
+        *,
+        execution_id: ExecutionId | None = None,
+        started_by: str | None = None,
+        hold: bool = False,
+    ) -> ProcessExecution:
+        """Begin an execution; it is durable on return. With `hold` it stays `pending` until it is resumed.
+
+        With an `execution_id` that exists already the existing execution is returned: a start can be
+        repeated.
+
+        Raises:
+            InputRejected: the input breaks the process's schema. Nothing was written.
+            ConfigurationInvalid: an agent or a step type is not known here. Nothing was written.
+        """
+        self._check(definition)
+        accepted = accept_input(definition, dict(input or {}))
+        value, blobs = pack(accepted)
+        with self._clock.outstanding():
+            plan = await self._plans.add(definition)
+        command = StartExecution(
+            execution_id=execution_id or self._new_id(),
+            input=value,
+            blobs=blobs,
+            config=self._config,
+            started_by=started_by,
+            hold=hold,
+        )
+        return await self._view(await self._loop.submit(command, fresh=plan))
+
+    def _check(self, definition: ProcessDefinition) -> None:
+        self._registry.require(definition)
+        if self._preflight is not None:
+            self._preflight(definition)
+
+    async def cancel(
+        self, execution_id: str, *, reason: str | None = None, by: str | None = None
+    ) -> ProcessExecution:
+        """End an execution now; refused if it has ended."""
+        return await self._command(
+            CancelExecution(execution_id=ExecutionId(execution_id), reason=reason, by=by)
+        )
+
+    async def pause(self, execution_id: str, *, by: str | None = None) -> ProcessExecution:
+        """Let running attempts finish and start nothing new until `resume`."""
+        return await self._command(PauseExecution(execution_id=ExecutionId(execution_id), by=by))
+
+    async def resume(self, execution_id: str, *, by: str | None = None) -> ProcessExecution:
+        """Go on with a paused or held execution."""
+        return await self._command(ResumeExecution(execution_id=ExecutionId(execution_id), by=by))
+
+    async def _command(self, command: AnyCommand) -> ProcessExecution:
+        return await self._view(await self._loop.submit(command))
+
+    # ------------------------------------------------------------ waiting
+
+    async def run_until_settled(self, execution_id: str, *, wait_for_timers: bool = True) -> ProcessExecution:
+        """Wait until the execution has ended, or waits for somebody outside with no timer running.
+
+        With `wait_for_timers=False` it also returns as soon as nothing is due: when all that is left waits
+        for a moment to come.
+
+        Raises:
+            NotFound: there is no such execution.
+            StorageError: the store failed for good, the engine has stopped.
+        """
+        found = await self._fetch(ExecutionId(execution_id))
+        settled = _has_settled if wait_for_timers else _has_nothing_due
+        if not settled(found) and found.id not in self._left_alone:
+            found = await self._watch(found.id, settled)
+        return await self._view(found)
+
+    async def _watch(self, execution_id: ExecutionId, predicate: Predicate) -> Execution:
+        if self._loop.failure is not None:
+            raise self._loop.failure
+        future: asyncio.Future[Execution] = asyncio.get_running_loop().create_future()
+        self._watchers.setdefault(execution_id, []).append((predicate, future))
+        with self._clock.idle():
+            return await future
+
+    # ------------------------------------------------------------ reading
+
+    async def get(self, execution_id: str) -> ProcessExecution:
+        """The execution as it stands.
+
+        Raises:
+            NotFound: there is no such execution.
+        """
+        return await self._view(await self._fetch(ExecutionId(execution_id)))
+
+    async def list(
+        self, *, status: ExecutionStatus | None = None, process: str | None = None, limit: int = 100
+    ) -> Sequence[ExecutionSummary]:
+        """Executions, newest first."""
+        return await self._repository.list(status=status, process=process, limit=limit)
+
+    @property
+    def left_alone(self) -> Mapping[ExecutionId, ProcessEngineError]:
+        """Open executions that were not taken over, each with the reason; they stay as they are."""
+        return dict(self._left_alone)
+
+    async def _fetch(self, execution_id: ExecutionId) -> Execution:
+        execution = await self._loop.fetch(execution_id)
+        if execution is None:
+            raise NotFound(f"there is no execution {execution_id}.")
+        return execution
+
+    async def _view(self, execution: Execution) -> ProcessExecution:
+        return await view(await self._plans.load(execution.definition_hash), execution, self.outputs)
+
+    # ------------------------------------------------------------ taking over
+
+    async def _take_over(self) -> None:
+        """Go on with what is open, apart from executions whose steps or agents are not known here."""
+        faults: dict[str, ProcessEngineError | None] = {}
+        for execution_id, definition_hash in await self._repository.open_executions():
+            if definition_hash not in faults:
+                plan = await self._plans.load(definition_hash)
+                faults[definition_hash] = _fault_of(self._check, plan.definition)
+            fault = faults[definition_hash]
+            if fault is not None:
+                log.warning("left alone execution=%s reason=%s", execution_id, fault)
+                self._left_alone[execution_id] = fault
+        await take_over(
+            self._repository,
+            adopts=lambda execution_id: execution_id not in self._left_alone,
+            interrupt=self._loop.post,
+            arm=self._arm,
+        )
+
+    # ------------------------------------------------------------ after each commit
+
+    def _release(self, transitions: Sequence[Transition]) -> None:
+        """Let out what the commit has made durable: work, events, news for those who wait."""
+        for done in transitions:
+            execution = done.execution
+            for work in done.done:
+                self._withdraw(work.execution_id, work.key)
+            for item in done.work:
+                self._owe(item, execution)
+        self.event_bus.publish([event for done in transitions for event in done.events])
+        self.feed.wake()
+        for execution in {done.execution.id: done.execution for done in transitions}.values():
+            self._tell(execution)
+
+    def _owe(self, item: WorkItem, execution: Execution) -> None:
+        if item.kind is WorkKind.ATTEMPT:
+            self._disarm(item.execution_id, item.key)
+            plan = self._plans.known(execution.definition_hash)
+            assert plan is not None
+            self._runner.start(item, execution, plan)
+        else:
+            self._runner.cancel(item.execution_id, item.key)
+            self._arm(item)
+
+    def _withdraw(self, execution_id: ExecutionId, key: str) -> None:
+        self._runner.cancel(execution_id, key)
+        self._disarm(execution_id, key)
+
+    def _adopt(self, execution: Execution) -> None:
+        """Owe everything that an execution's state asks for; what is under way already is left alone."""
+        for step_id, state in execution.steps.items():
+            item = step_work(execution.id, step_id, state)
+            if item is not None:
+                self._owe(item, execution)
+        for item in execution_work(execution.id, execution.head):
+            self._owe(item, execution)
+        self._tell(execution)
+
+    def _tell(self, execution: Execution) -> None:
+        watchers = self._watchers.get(execution.id)
+        if watchers is None:
+            return
+        for predicate, future in watchers:
+            if not future.done() and predicate(execution):
+                future.set_result(execution)
+        left = [watcher for watcher in watchers if not watcher[1].done()]
+        if left:
+            self._watchers[execution.id] = left
+        else:
+            del self._watchers[execution.id]
+
+    def _give_up(self, error: ProcessEngineError) -> None:
+        """The store failed for good: nothing runs on, everybody who waits is told."""
+        self._runner.abandon()
+        for watchers in self._watchers.values():
+            for _, future in watchers:
+                if not future.done():
+                    future.set_exception(error)
+        self._watchers.clear()
+
+    # ------------------------------------------------------------ timers
+
+    def _arm(self, item: WorkItem) -> None:
+        assert item.due is not None
+        self._disarm(item.execution_id, item.key)
+        self._alarms[item.execution_id, item.key] = self._timers.call_at(item.due, lambda: self._wake(item))
+
+    def _disarm(self, execution_id: ExecutionId, key: str) -> None:
+        alarm = self._alarms.pop((execution_id, key), None)
+        if alarm is not None:
+            alarm.cancel()
+
+    def _wake(self, item: WorkItem) -> None:
+        self._alarms.pop((item.execution_id, item.key), None)
+        if not self._draining:
+            self._loop.post(_wake_command(item))
+
+    def _rearm(self, command: AnyCommand, execution: Execution) -> None:
+        """A wake-up changed nothing: too late, or too early since a clock was set back. Ask the state."""
+        item: WorkItem | None = None
+        if isinstance(command, WakeStep):
+            item = step_work(execution.id, command.step_id, execution.step(command.step_id))
+        elif isinstance(command, ReachDeadline):
+            key = GRACE_KEY if command.grace else DEADLINE_KEY
+            owed = execution_work(execution.id, execution.head)
+            item = next((work for work in owed if work.key == key), None)
+        if item is not None and item.due is not None and (item.execution_id, item.key) not in self._alarms:
+            self._arm(item)
+
+
+def _wake_command(item: WorkItem) -> AnyCommand:
+    match item.kind:
+        case WorkKind.DEADLINE | WorkKind.GRACE:
+            return ReachDeadline(execution_id=item.execution_id, grace=item.kind is WorkKind.GRACE)
+        case _:
+            return WakeStep(
+                execution_id=item.execution_id,
+                step_id=StepId(item.key),
+                visit=item.visit,
+                attempt=item.attempt,
+            )
+
+
+def _fault_of(check: Preflight, definition: ProcessDefinition) -> ProcessEngineError | None:
+    try:
+        check(definition)
+    except ProcessEngineError as error:
+        return error
+    return None
+
+
+def _has_settled(execution: Execution) -> bool:
+    """It has ended, or it is held or paused with nothing under way and no timer that could end that."""
+    status = execution.status
+    if status.is_final or status is ExecutionStatus.PENDING:
+        return True
+    return status is ExecutionStatus.PAUSED and not execution.progress.running
+
+
+def _has_nothing_due(execution: Execution) -> bool:
+    """It has settled, or all that is left waits for a moment to come."""
+    return _has_settled(execution) or not (execution.progress.running or execution.progress.queue)

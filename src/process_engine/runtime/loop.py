@@ -1,0 +1,278 @@
+"""The loop: gather what has arrived, decide it, commit it, release what follows from it.
+
+Everything durable happens in one call per turn. While a commit is on its way to disk, commands collect; the
+next turn takes them all. Nothing leaves before its commit returned; nothing that was committed is forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+
+from process_engine.core.commands import AnyCommand
+from process_engine.core.decide import transition
+from process_engine.core.evolve import restore
+from process_engine.core.plan import Plan
+from process_engine.core.state import Execution
+from process_engine.core.transition import Needs, Transition
+from process_engine.errors import (
+    InternalError,
+    NotFound,
+    OwnershipLost,
+    ProcessEngineError,
+    StorageUnavailable,
+)
+from process_engine.ids import ExecutionId
+from process_engine.runtime.outputs import OutputStorage
+from process_engine.runtime.plans import Plans
+from process_engine.runtime.ports import Clock, ExecutionRepository, Fence
+
+log = logging.getLogger(__name__)
+
+# Commands in one commit. Enough to share a sync among many, few enough to keep the event loop responsive:
+# about 20 ms of work.
+MOST_COMMANDS = 256
+# Executions kept in memory; others are loaded when something happens to them.
+MOST_EXECUTIONS = 2000
+# Tries of one commit while the store does not answer, with growing pauses: about 6 s together.
+COMMIT_TRIES = 8
+FIRST_PAUSE_SECONDS = 0.05
+
+Outcome = Transition | ProcessEngineError
+
+
+class _Entry:
+    """A command on its way, and who waits for its outcome."""
+
+    __slots__ = ("command", "fresh", "future", "outcome")
+
+    def __init__(
+        self, command: AnyCommand, future: asyncio.Future[Execution] | None, fresh: Plan | None = None
+    ) -> None:
+        self.command = command
+        self.future = future
+        self.fresh = fresh
+        self.outcome: Outcome | None = None
+
+
+class Loop:
+    """One writer for all executions of a store.
+
+    `on_release` is called after each commit with every transition of it that changed something, in order;
+    `on_unchanged` with each command that changed nothing, and the execution as it stands.
+    `on_failure` is called once, when the store has failed for good.
+    `readopt` is called with executions whose state had to be loaded again after a commit of unknown outcome.
+    """
+
+    def __init__(
+        self,
+        *,
+        repository: ExecutionRepository,
+        fence: Fence,
+        clock: Clock,
+        plans: Plans,
+        outputs: OutputStorage,
+        on_release: Callable[[Sequence[Transition]], None],
+        on_unchanged: Callable[[AnyCommand, Execution], None],
+        readopt: Callable[[Execution], None],
+        on_failure: Callable[[ProcessEngineError], None],
+    ) -> None:
+        self._repository = repository
+        self._fence = fence
+        self._clock = clock
+        self._plans = plans
+        self._outputs = outputs
+        self._on_release = on_release
+        self._on_unchanged = on_unchanged
+        self._readopt = readopt
+        self._on_failure = on_failure
+        self._inbox: deque[_Entry] = deque()
+        self._arrived = asyncio.Event()
+        self._executions: OrderedDict[ExecutionId, Execution] = OrderedDict()
+        self._failure: ProcessEngineError | None = None
+
+    # ------------------------------------------------------------ sending commands
+
+    async def submit(self, command: AnyCommand, fresh: Plan | None = None) -> Execution:
+        """Carry out a command; returns the execution once what the command caused is durable.
+
+        `fresh` is the plan of an execution that the command begins.
+
+        Raises:
+            CommandRejected: it does not fit the execution's state. Nothing was written.
+            StorageError: the store failed for good; the engine has stopped.
+        """
+        if self._failure is not None:
+            raise self._failure
+        future: asyncio.Future[Execution] = asyncio.get_running_loop().create_future()
+        self._put(_Entry(command, future, fresh))
+        return await future
+
+    def post(self, command: AnyCommand) -> None:
+        """Send a command whose outcome nobody waits for."""
+        if self._failure is None:
+            self._put(_Entry(command, None))
+
+    def _put(self, entry: _Entry) -> None:
+        self._inbox.append(entry)
+        self._arrived.set()
+
+    @property
+    def is_empty(self) -> bool:
+        """No command is on its way."""
+        return not self._arrived.is_set()
+
+    @property
+    def failure(self) -> ProcessEngineError | None:
+        """Why the loop has stopped for good, if it has."""
+        return self._failure
+
+    # ------------------------------------------------------------ the loop
+
+    async def run(self) -> None:
+        """Turn after turn until cancelled, or until the store fails for good."""
+        while self._failure is None:
+            await self._arrived.wait()
+            with self._clock.outstanding():
+                while self._inbox:
+                    await self._turn()
+                self._arrived.clear()
+
+    async def _turn(self) -> None:
+        batch = [self._inbox.popleft() for _ in range(min(len(self._inbox), MOST_COMMANDS))]
+        try:
+            transitions = await self._decide_and_commit(batch)
+        except ProcessEngineError as error:
+            self._fail(error, batch)
+            return
+        for done in transitions:
+            self._remember(done.execution)
+        if transitions:
+            self._on_release(transitions)
+        for entry in batch:
+            self._answer(entry)
+
+    async def _decide_and_commit(self, batch: list[_Entry]) -> list[Transition]:
+        """Decide the batch and write it; after a failed commit, decide it again from the state there is."""
+        pause = FIRST_PAUSE_SECONDS
+        for attempt in range(1, COMMIT_TRIES + 1):
+            transitions = await self._decide(batch)
+            if not transitions:
+                return transitions
+            try:
+                await self._repository.commit(transitions, self._fence)
+            except OwnershipLost:
+                raise
+            except StorageUnavailable as error:
+                log.warning(
+                    "commit failed try=%d nothing_written=%s error=%s", attempt, error.nothing_written, error
+                )
+                if attempt == COMMIT_TRIES:
+                    raise
+                await asyncio.sleep(pause)
+                pause *= 2
+                await self._reload(transitions, written=error.nothing_written is not True)
+            else:
+                return transitions
+        raise AssertionError("the last try returns or raises")
+
+    async def _reload(self, transitions: Sequence[Transition], *, written: bool) -> None:
+        """Forget what was not confirmed. Where it may have been written, load it and release what it owes."""
+        for execution_id in {done.execution.id for done in transitions}:
+            self._executions.pop(execution_id, None)
+            if written:
+                execution = await self.fetch(execution_id)
+                if execution is not None:
+                    self._readopt(execution)
+
+    # ------------------------------------------------------------ deciding
+
+    async def _decide(self, batch: list[_Entry]) -> list[Transition]:
+        """Decide every command of the batch in order; each sees what those before it did."""
+        latest: dict[ExecutionId, Execution] = {}
+        transitions: list[Transition] = []
+        for entry in batch:
+            try:
+                done = await self._decide_one(entry, latest)
+            except ProcessEngineError as error:
+                if isinstance(error, StorageUnavailable):
+                    raise
+                entry.outcome = error
+                continue
+            except Exception as error:
+                # A bug of the engine must cost one command, not every execution.
+                log.exception("a command could not be decided execution=%s", entry.command.execution_id)
+                entry.outcome = InternalError(f"{type(error).__name__}: {error}")
+                continue
+            entry.outcome = done
+            if done.events:
+                latest[done.execution.id] = done.execution
+                transitions.append(done)
+        return transitions
+
+    async def _decide_one(self, entry: _Entry, latest: dict[ExecutionId, Execution]) -> Transition:
+        command = entry.command
+        execution = latest.get(command.execution_id) or await self.fetch(command.execution_id)
+        plan = await self._plan(execution) if execution is not None else entry.fresh
+        if plan is None:
+            raise NotFound(
+                f"there is no execution {command.execution_id}.", remedy="`list` shows what there is."
+            )
+        blobs: dict[str, bytes] = {}
+        while True:
+            answer = transition(plan, execution, command, self._clock.now(), blobs)
+            if isinstance(answer, Transition):
+                return answer
+            await self._load_values(answer, blobs)
+
+    async def _load_values(self, needs: Needs, into: dict[str, bytes]) -> None:
+        for ref in needs.refs:
+            into[ref.sha256] = await self._outputs.text(ref)
+
+    async def _plan(self, execution: Execution) -> Plan:
+        known = self._plans.known(execution.definition_hash)
+        return known if known is not None else await self._plans.load(execution.definition_hash)
+
+    async def fetch(self, execution_id: ExecutionId) -> Execution | None:
+        """The committed state, from memory or from the store; None if there is none."""
+        known = self._executions.get(execution_id)
+        if known is not None:
+            self._executions.move_to_end(execution_id)
+            return known
+        snapshot = await self._repository.load(execution_id)
+        if snapshot is None:
+            return None
+        plan = await self._plans.load(snapshot.created.definition_hash)
+        return self._remember(restore(plan, snapshot))
+
+    def _remember(self, execution: Execution) -> Execution:
+        self._executions[execution.id] = execution
+        self._executions.move_to_end(execution.id)
+        while len(self._executions) > MOST_EXECUTIONS:
+            self._executions.popitem(last=False)
+        return execution
+
+    def _answer(self, entry: _Entry) -> None:
+        """Tell the caller what became of the command."""
+        outcome, future = entry.outcome, entry.future
+        if isinstance(outcome, Transition):
+            if not outcome.events:
+                self._on_unchanged(entry.command, outcome.execution)
+            if future is not None and not future.done():
+                future.set_result(outcome.execution)
+        elif outcome is not None and future is not None and not future.done():
+            future.set_exception(outcome)
+
+    # ------------------------------------------------------------ failing
+
+    def _fail(self, error: ProcessEngineError, batch: list[_Entry]) -> None:
+        """The store failed for good: everybody who waits is told, nothing more is accepted."""
+        self._failure = error
+        log.error("the engine stops: %s", error)
+        for entry in (*batch, *self._inbox):
+            if entry.future is not None and not entry.future.done():
+                entry.future.set_exception(error)
+        self._inbox.clear()
+        self._on_failure(error)

@@ -1,0 +1,53 @@
+"""Taking over a store: what ran when its last owner stopped is repeated, what waited goes on waiting."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from process_engine.core.commands import InterruptAttempt
+from process_engine.core.work import WorkItem
+from process_engine.ids import ExecutionId, StepId
+from process_engine.runtime.ports import ExecutionRepository
+
+log = logging.getLogger(__name__)
+
+# Timers read at once while taking over.
+PAGE = 1000
+
+
+async def take_over(
+    repository: ExecutionRepository,
+    *,
+    adopts: Callable[[ExecutionId], bool],
+    interrupt: Callable[[InterruptAttempt], None],
+    arm: Callable[[WorkItem], None],
+) -> None:
+    """Go on with the open work of a store.
+
+    `interrupt` gets a command for every attempt that was under way, `arm` every wait with the moment it was
+    due from the beginning. Executions that `adopts` refuses are left as they are.
+    """
+    attempts = timers = 0
+    async for item in repository.attempts():
+        if adopts(item.execution_id):
+            attempts += 1
+            interrupt(
+                InterruptAttempt(
+                    execution_id=item.execution_id,
+                    step_id=StepId(item.key),
+                    visit=item.visit,
+                    attempt=item.attempt,
+                )
+            )
+    after: tuple[datetime, ExecutionId, str] | None = None
+    while page := await repository.timers(after=after, limit=PAGE):
+        for item in page:
+            assert item.due is not None
+            after = (item.due, item.execution_id, item.key)
+            if adopts(item.execution_id):
+                timers += 1
+                arm(item)
+    if attempts or timers:
+        log.info("took over attempts=%d timers=%d", attempts, timers)

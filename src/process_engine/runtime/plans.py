@@ -1,0 +1,63 @@
+"""Compiled definitions of the executions at hand."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from process_engine.core.plan import Plan, compile_plan
+from process_engine.definition.document import ProcessDefinition
+from process_engine.errors import NotFound
+from process_engine.ids import DefinitionHash
+from process_engine.runtime.ports import ExecutionRepository, StoredDefinition
+
+# A plan of 40 steps takes about 100 KiB; a process rarely runs more versions than this at once.
+MOST_PLANS = 256
+
+
+class Plans:
+    """Plans by content hash, compiled when first needed, the least recently used dropped."""
+
+    def __init__(self, repository: ExecutionRepository) -> None:
+        self._repository = repository
+        self._plans: OrderedDict[DefinitionHash, Plan] = OrderedDict()
+
+    async def add(self, definition: ProcessDefinition) -> Plan:
+        """The plan of a definition, which is kept in the store as a draft if it is new there."""
+        known = self._plans.get(definition.content_hash)
+        if known is not None:
+            self._plans.move_to_end(definition.content_hash)
+            return known
+        plan = compile_plan(definition)
+        stored = StoredDefinition(
+            hash=plan.hash,
+            name=definition.name,
+            version=definition.version,
+            document=definition.canonical_json(),
+        )
+        await self._repository.save_definition(stored)
+        return self._keep(plan)
+
+    def known(self, definition_hash: DefinitionHash) -> Plan | None:
+        """The plan, if it is at hand."""
+        return self._plans.get(definition_hash)
+
+    async def load(self, definition_hash: DefinitionHash) -> Plan:
+        """The plan of a stored definition.
+
+        Raises:
+            NotFound: the store does not hold it, which a sound store never answers.
+        """
+        known = self._plans.get(definition_hash)
+        if known is not None:
+            self._plans.move_to_end(definition_hash)
+            return known
+        stored = await self._repository.load_definition(definition_hash)
+        if stored is None:
+            raise NotFound(f"the store holds no definition {definition_hash}.")
+        return self._keep(compile_plan(ProcessDefinition.from_canonical(stored.document)))
+
+    def _keep(self, plan: Plan) -> Plan:
+        self._plans[plan.hash] = plan
+        while len(self._plans) > MOST_PLANS:
+            self._plans.popitem(last=False)
+        return plan

@@ -1,0 +1,338 @@
+"""Every interface that an outsider implements: step handlers, agents, stores, clocks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+from process_engine.core.commands import AnyCommand
+from process_engine.core.events import Event
+from process_engine.core.results import Completed, Failed, StepResult, Usage
+from process_engine.core.state import ExecutionStatus, Snapshot
+from process_engine.core.transition import Transition
+from process_engine.core.values import BlobRef
+from process_engine.core.work import WorkItem
+from process_engine.definition.document import Step
+from process_engine.definition.expressions import Scope
+from process_engine.ids import DefinitionHash, ExecutionId, StepId
+
+
+class Clock(Protocol):
+    """Where the runtime gets the time from, and how it waits."""
+
+    def now(self) -> datetime:
+        """The time in UTC, aware."""
+        ...
+
+    async def sleep_until(self, due: datetime) -> None:
+        """Return once `now() >= due`. A virtual clock may jump there when nothing is outstanding."""
+        ...
+
+    def outstanding(self) -> AbstractContextManager[None]:
+        """While entered, something real is under way (a commit, a thread, a socket): time must not jump.
+
+        A task that sleeps on this clock counts as nothing under way while it sleeps.
+        """
+        ...
+
+    def idle(self) -> AbstractContextManager[None]:
+        """While entered, a caller waits for the engine to get on: a virtual clock may jump meanwhile."""
+        ...
+
+
+# ---------------------------------------------------------------- agents
+
+
+class AgentContext(msgspec.Struct, frozen=True, kw_only=True):
+    """Which attempt a call belongs to."""
+
+    execution_id: ExecutionId
+    process: str
+    version: str
+    step_id: StepId
+    visit: int
+    attempt: int
+    correlation_id: str
+
+
+class AgentRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One call of an agent.
+
+    `message` is text, or any JSON value where the process gives one. `idempotency_key` is the same for
+    every attempt of a visit: an agent that keeps it never does the same work twice.
+    """
+
+    agent: str
+    message: object
+    context: AgentContext
+    idempotency_key: str
+    traceparent: str
+    model: str | None = None
+    temperature: float | None = None
+    system: str | None = None
+
+
+class AgentReply(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent answered: `output` is any JSON value; `usage` what it consumed."""
+
+    output: object
+    usage: Usage = Usage()
+
+
+class AgentCallFailed(Exception):
+    """A call that did not succeed, as a fact to record.
+
+    `code` is one of `core.failures.CODES`; `transient` says that another attempt may succeed;
+    `retry_after` is the least wait in seconds that the agent asked for.
+    """
+
+    def __init__(
+        self, code: str, message: str, *, transient: bool = False, retry_after: float | None = None
+    ) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.transient = transient
+        self.retry_after = retry_after
+
+
+class AgentGateway(Protocol):
+    """The way to all agents of a configuration."""
+
+    async def call(self, request: AgentRequest) -> AgentReply:
+        """Call the agent once and return its answer.
+
+        Cancelling the task ends the call. Retries are the engine's: never retry here.
+
+        Raises:
+            AgentCallFailed: the call did not succeed; anything else is recorded as HANDLER_ERROR.
+        """
+        ...
+
+    def knows(self, agent: str) -> bool:
+        """Whether a call to `agent` can be tried at all; asked before an execution starts."""
+        ...
+
+    def names(self) -> Collection[str]:
+        """The agents that can be named in an error message; may be empty where any name is accepted."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give up connections. Called once, when nothing is under way."""
+        ...
+
+
+# ---------------------------------------------------------------- step handlers
+
+
+class StepContext(msgspec.Struct, frozen=True, kw_only=True):
+    """What a handler gets to see of its attempt.
+
+    `request` holds the step's rendered fields by name. `effect_key` is the same for every attempt of the
+    visit. `timeout_seconds` is enforced by the runner; it is here for those who pass it on.
+    """
+
+    execution_id: ExecutionId
+    process_name: str
+    version: str
+    correlation_id: str
+    step_id: StepId
+    step_type: str
+    visit: int
+    attempt: int
+    effect_key: str
+    request: dict[str, object]
+    timeout_seconds: float | None
+    clock: Clock
+
+
+class StepHandler(Protocol):
+    """Runs one type of step outside the core.
+
+    It describes what happened and changes nothing by itself. An exception becomes
+    `Failed("HANDLER_ERROR")`; cancellation must end the work.
+    """
+
+    async def execute(self, context: StepContext) -> Completed | Failed:
+        """Carry out one attempt."""
+        ...
+
+
+@runtime_checkable
+class InlineHandler(Protocol):
+    """Marks a step type as decided inside the core; the decision itself lives in `core/inline.py`."""
+
+    def decide(self, step: Step, scope: Scope, now: datetime) -> StepResult:
+        """What becomes of the step; pure, at once, the same for the same arguments."""
+        ...
+
+
+# ---------------------------------------------------------------- stores
+
+
+class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a list of executions."""
+
+    id: ExecutionId
+    process: str
+    version: str
+    status: ExecutionStatus
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+
+
+class StoredDefinition(msgspec.Struct, frozen=True, kw_only=True):
+    """A definition as the store keeps it: `document` is its canonical JSON."""
+
+    hash: DefinitionHash
+    name: str
+    version: str
+    document: bytes
+
+
+class FeedEntry(msgspec.Struct, frozen=True):
+    """An event with its place in the order of all events of a store; positions grow and may have gaps."""
+
+    position: int
+    event: Event
+
+
+class InboxEntry(msgspec.Struct, frozen=True):
+    """A command that another process left; `id` grows with the order of arrival."""
+
+    id: int
+    command: AnyCommand
+
+
+class InboxAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of a command from the inbox: the status after it, or why it was refused."""
+
+    status: ExecutionStatus | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    error_remedy: str = ""
+
+
+Fence = int
+"""The epoch under which the store was taken over; a commit with an older one is refused."""
+
+
+class ExecutionRepository(Protocol):
+    """One database that holds definitions, executions, events, work, values and the command inbox.
+
+    A store is a dumb, exact thing: atomic, durable, fenced, ordered. It must not look inside events,
+    requests or outputs, create events, or decide anything about an execution. Every method may raise
+    `StorageUnavailable`. `process_engine.repositories.memory` is the reference.
+    """
+
+    # life cycle
+    async def open(self, *, clock: Clock, writer: bool = True) -> None:
+        """Make the store ready; create or migrate it if need be. A reader never writes nor blocks the writer.
+
+        Raises:
+            StorageIncompatible: of another program, damaged, or newer than this version.
+            StoreLocked: `writer` is asked for and another process runs executions on it.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release everything; what was committed stays. May be called twice."""
+        ...
+
+    @property
+    def fence(self) -> Fence:
+        """The epoch of this opening; greater than that of every opening before."""
+        ...
+
+    # writing
+    async def commit(self, transitions: Sequence[Transition], fence: Fence) -> None:
+        """Write all transitions, in order, or none.
+
+        Durable on return. Several transitions of one execution may be in one call; only its last state
+        counts, all their events do. Blobs that are there already stay.
+
+        Raises:
+            OwnershipLost: `fence` is stale. Nothing was written.
+            StorageUnavailable: `.nothing_written` is True, False, or None (unknown: reload).
+        """
+        ...
+
+    async def save_definition(self, definition: StoredDefinition) -> None:
+        """Keep a definition as an unpublished draft under its hash; again is no change."""
+        ...
+
+    # reading, one thing
+    async def load(self, execution_id: ExecutionId) -> Snapshot | None:
+        """The committed state of an execution, None if there is none."""
+        ...
+
+    async def load_definition(self, hash: DefinitionHash) -> StoredDefinition | None:
+        """The definition with this content hash."""
+        ...
+
+    async def load_blob(self, ref: BlobRef) -> bytes | None:
+        """The JSON text of a large value."""
+        ...
+
+    # reading, many things
+    async def list(
+        self,
+        *,
+        status: ExecutionStatus | None = None,
+        process: str | None = None,
+        limit: int = 100,
+        before: ExecutionId | None = None,
+    ) -> Sequence[ExecutionSummary]:
+        """Executions, newest first; `before` continues after the last one of a page."""
+        ...
+
+    async def resolve(self, prefix: str) -> Sequence[ExecutionId]:
+        """Ids that begin with `prefix`, at most 10, for people who type the first characters."""
+        ...
+
+    async def events(
+        self, execution_id: ExecutionId, *, after: int = 0, limit: int = 1000
+    ) -> Sequence[Event]:
+        """Events of one execution with `sequence > after`, in order."""
+        ...
+
+    async def feed(self, *, after: int = 0, limit: int = 1000) -> Sequence[FeedEntry]:
+        """Events of all executions with `position > after`, in order of commit."""
+        ...
+
+    # open work
+    async def open_executions(self) -> Sequence[tuple[ExecutionId, DefinitionHash]]:
+        """Every execution that has not ended, with the definition it runs."""
+        ...
+
+    def attempts(self) -> AsyncIterator[WorkItem]:
+        """Every attempt that was to run when the store was last written."""
+        ...
+
+    async def timers(
+        self, *, after: tuple[datetime, ExecutionId, str] | None, limit: int
+    ) -> Sequence[WorkItem]:
+        """Work that is due at a time, ordered by (due, execution id, key), strictly after the place given."""
+        ...
+
+    # inbox
+    async def submit(self, command: AnyCommand) -> int:
+        """Leave a command for the process that runs executions; durable on return. Works from a reader."""
+        ...
+
+    async def inbox(self, *, limit: int = 100) -> Sequence[InboxEntry]:
+        """Commands without an answer, oldest first."""
+        ...
+
+    async def answer(self, entry_id: int, answer: InboxAnswer) -> None:
+        """Record what became of a command."""
+        ...
+
+    async def read_answer(self, entry_id: int) -> InboxAnswer | None:
+        """The answer, None while there is none."""
+        ...

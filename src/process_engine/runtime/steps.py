@@ -1,0 +1,230 @@
+"""Runs attempts: from a committed work item to a result in the inbox."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from datetime import timedelta
+from typing import cast
+
+from process_engine.core.commands import RecordResult
+from process_engine.core.plan import AGENT_TASK_TIMEOUT_SECONDS, Plan, StepPlan
+from process_engine.core.results import Completed, Failed
+from process_engine.core.state import Execution
+from process_engine.core.work import WorkItem
+from process_engine.errors import OutputTooLarge, ProcessEngineError
+from process_engine.ids import ExecutionId, StepId
+from process_engine.runtime.outputs import OutputStorage
+from process_engine.runtime.ports import Clock, StepContext
+from process_engine.runtime.registry import StepHandlerRegistry
+from process_engine.runtime.timers import Timers
+
+log = logging.getLogger(__name__)
+
+# Attempts of all executions that are under way at once in one process; more wait here, in order. A bound on
+# sockets and memory: 1,000 open HTTP calls take about 50 MB.
+MOST_ATTEMPTS = 1000
+
+Key = tuple[ExecutionId, str]
+
+
+class _Attempt:
+    """One attempt under way, or waiting for its turn."""
+
+    __slots__ = ("execution", "item", "plan", "step", "task", "timed_out")
+
+    def __init__(self, item: WorkItem, execution: Execution, plan: Plan) -> None:
+        self.item = item
+        self.execution = execution
+        self.plan = plan
+        self.step = plan.steps[StepId(item.key)]
+        self.task: asyncio.Task[None] | None = None
+        self.timed_out = False
+
+
+class StepRunner:
+    """Starts attempts once they are committed, ends them when they are withdrawn, and sends in what they
+    answer.
+
+    An attempt is started at most once here; whatever its handler does, raises or answers becomes a result.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        timers: Timers,
+        registry: StepHandlerRegistry,
+        outputs: OutputStorage,
+        tasks: asyncio.TaskGroup,
+        post: Callable[[RecordResult], None],
+    ) -> None:
+        self._clock = clock
+        self._timers = timers
+        self._registry = registry
+        self._outputs = outputs
+        self._tasks = tasks
+        self._post = post
+        self._attempts: dict[Key, _Attempt] = {}
+        self._waiting: deque[_Attempt] = deque()
+        self._under_way = 0
+        self._accepting = True
+
+    @property
+    def under_way(self) -> int:
+        """Attempts that have begun and not ended."""
+        return self._under_way
+
+    def start(self, item: WorkItem, execution: Execution, plan: Plan) -> None:
+        """Run an attempt that is committed. One that runs already is left alone; an older one is ended."""
+        if not self._accepting:
+            return
+        key = (item.execution_id, item.key)
+        running = self._attempts.get(key)
+        if running is not None:
+            if running.item == item:
+                return
+            self.cancel(item.execution_id, item.key)
+        attempt = _Attempt(item, execution, plan)
+        self._attempts[key] = attempt
+        if self._under_way < MOST_ATTEMPTS:
+            self._launch(attempt)
+        else:
+            self._waiting.append(attempt)
+
+    def cancel(self, execution_id: ExecutionId, key: str) -> None:
+        """End an attempt whose result is not wanted any more; one that has ended is no fault."""
+        attempt = self._attempts.pop((execution_id, key), None)
+        if attempt is not None and attempt.task is not None:
+            attempt.task.cancel()
+
+    def stop_accepting(self) -> None:
+        """Start nothing more; what is under way goes on."""
+        self._accepting = False
+        for attempt in self._waiting:
+            self._forget(attempt)
+        self._waiting.clear()
+
+    def abandon(self) -> None:
+        """End everything without a result, as a crash would; the next start repeats it."""
+        self.stop_accepting()
+        for attempt in tuple(self._attempts.values()):
+            self.cancel(attempt.item.execution_id, attempt.item.key)
+
+    def _launch(self, attempt: _Attempt) -> None:
+        self._under_way += 1
+        attempt.task = self._tasks.create_task(self._run(attempt))
+
+    async def _run(self, attempt: _Attempt) -> None:
+        try:
+            with self._clock.outstanding():
+                result = await self._attempt_result(attempt)
+                if self._attempts.get((attempt.item.execution_id, attempt.item.key)) is attempt:
+                    self._forget(attempt)
+                    self._post(await self._recordable(attempt.item, result))
+        except asyncio.CancelledError:
+            # Withdrawn: nobody waits for a result.
+            return
+        finally:
+            self._under_way -= 1
+            self._forget(attempt)
+            self._launch_waiting()
+
+    def _forget(self, attempt: _Attempt) -> None:
+        key = (attempt.item.execution_id, attempt.item.key)
+        if self._attempts.get(key) is attempt:
+            del self._attempts[key]
+
+    def _launch_waiting(self) -> None:
+        while self._waiting and self._under_way < MOST_ATTEMPTS:
+            attempt = self._waiting.popleft()
+            if self._attempts.get((attempt.item.execution_id, attempt.item.key)) is attempt:
+                self._launch(attempt)
+
+    async def _attempt_result(self, attempt: _Attempt) -> Completed | Failed:
+        """What the handler answers within its time; anything it raises is an answer too."""
+        seconds = _timeout_seconds(attempt)
+        alarm = None
+        if seconds is not None:
+            due = self._clock.now() + timedelta(seconds=seconds)
+            alarm = self._timers.call_at(due, lambda: _time_out(attempt))
+        try:
+            context = await self._context(attempt, seconds)
+            return await self._registry.outside(attempt.step.type).execute(context)
+        except asyncio.CancelledError:
+            if not attempt.timed_out or attempt.task is None or attempt.task.uncancel():
+                raise
+            return Failed("TIMEOUT", f"no answer within {seconds:g} s", transient=True)
+        except ProcessEngineError as error:
+            return Failed("HANDLER_ERROR", str(error))
+        except Exception as error:
+            # The edge of foreign code: what it raises is recorded, never re-raised into the engine.
+            log.warning("handler failed execution=%s step=%s", attempt.item.execution_id, attempt.item.key)
+            return Failed("HANDLER_ERROR", f"{type(error).__name__}: {error}")
+        finally:
+            if alarm is not None:
+                alarm.cancel()
+
+    async def _context(self, attempt: _Attempt, seconds: float | None) -> StepContext:
+        item, created, step = attempt.item, attempt.execution.created, attempt.step
+        packed = attempt.execution.step(step.id).request
+        request = await self._outputs.unpack(packed) if packed is not None else None
+        return StepContext(
+            execution_id=item.execution_id,
+            process_name=created.process_name,
+            version=created.version,
+            correlation_id=created.correlation_id,
+            step_id=step.id,
+            step_type=step.type,
+            visit=item.visit,
+            attempt=item.attempt,
+            effect_key=f"{item.execution_id}/{step.id}/{item.visit}",
+            request=cast("dict[str, object]", request or {}),
+            timeout_seconds=seconds,
+            clock=self._clock,
+        )
+
+    async def _recordable(self, item: WorkItem, result: Completed | Failed) -> RecordResult:
+        """The command that records a result; an output that cannot be recorded is a failure."""
+        step_id = StepId(item.key)
+        if isinstance(result, Completed):
+            try:
+                stored = await self._outputs.store(result.output)
+            except OutputTooLarge as error:
+                result = Failed(error.code, str(error), usage=result.usage)
+            except (TypeError, ValueError, RecursionError) as error:
+                result = Failed("INVALID_OUTPUT", f"the output has no JSON form: {error}", usage=result.usage)
+            else:
+                return RecordResult(
+                    execution_id=item.execution_id,
+                    step_id=step_id,
+                    visit=item.visit,
+                    attempt=item.attempt,
+                    result=Completed(usage=result.usage),
+                    value=stored.value,
+                    blobs=dict(stored.blobs),
+                )
+        return RecordResult(
+            execution_id=item.execution_id,
+            step_id=step_id,
+            visit=item.visit,
+            attempt=item.attempt,
+            result=result,
+        )
+
+
+def _time_out(attempt: _Attempt) -> None:
+    if attempt.task is not None:
+        attempt.timed_out = True
+        attempt.task.cancel()
+
+
+def _timeout_seconds(attempt: _Attempt) -> float | None:
+    """The step's own or its process's default, else the engine's, else the type's."""
+    step: StepPlan = attempt.step
+    if step.timeout_seconds is not None or not step.default_timeout_applies:
+        return step.timeout_seconds
+    configured = attempt.execution.created.config.default_step_timeout
+    return configured if configured is not None else AGENT_TASK_TIMEOUT_SECONDS

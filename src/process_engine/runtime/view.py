@@ -1,0 +1,185 @@
+"""An execution as people and programs read it: every step listed, large values loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cached_property
+from types import MappingProxyType
+from typing import cast
+
+from process_engine.core.blockers import Blocker, blockers
+from process_engine.core.failures import Failure
+from process_engine.core.plan import Plan
+from process_engine.core.state import Execution, ExecutionStatus, StepState, StepStatus
+from process_engine.core.values import Value
+from process_engine.definition.document import ProcessDefinition
+from process_engine.ids import ExecutionId, StepId
+from process_engine.runtime.outputs import OutputStorage
+
+
+class StepExecution:
+    """One step of an execution, as committed. `output` is that of its latest settled visit."""
+
+    __slots__ = ("_state", "id", "output", "type")
+
+    def __init__(self, step_id: StepId, step_type: str, state: StepState, output: object) -> None:
+        self.id = step_id
+        self.type = step_type
+        self.output = output
+        self._state = state
+
+    def __repr__(self) -> str:
+        return f"StepExecution({self.id}, {self.status}, attempts={self.attempts})"
+
+    @property
+    def status(self) -> StepStatus:
+        """Where the current visit stands."""
+        return self._state.status
+
+    @property
+    def visits(self) -> int:
+        """Visits so far, the current one included; 0 if the step was never looked at."""
+        return 0 if self._state.status is StepStatus.PENDING and self._state.visit == 1 else self._state.visit
+
+    @property
+    def attempts(self) -> int:
+        """Attempts begun in the current visit."""
+        return self._state.attempt
+
+    @property
+    def retry_count(self) -> int:
+        """Attempts after the first one of the current visit."""
+        return self._state.retry_count
+
+    @property
+    def error(self) -> Failure | None:
+        """Why it failed, or why its last attempt did."""
+        return self._state.error
+
+    @property
+    def reason(self) -> str | None:
+        """Why it was skipped or cancelled."""
+        return self._state.reason
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When the current visit began."""
+        return self._state.started_at
+
+    @property
+    def completed_at(self) -> datetime | None:
+        """When the current visit ended."""
+        return self._state.completed_at
+
+    @property
+    def due(self) -> datetime | None:
+        """When its timer or its next attempt is due."""
+        return self._state.due
+
+
+class ProcessExecution:
+    """One execution as it was at one moment; it does not follow what happens later."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        execution: Execution,
+        loaded: Mapping[str, object],
+        outputs: Mapping[str, object] | None,
+    ) -> None:
+        self._plan = plan
+        self._execution = execution
+        self._loaded = loaded
+        self.outputs = outputs
+
+    def __repr__(self) -> str:
+        return f"ProcessExecution({self.id}, {self.process_name}, {self.status})"
+
+    @property
+    def id(self) -> ExecutionId:
+        """The execution's id."""
+        return self._execution.id
+
+    @property
+    def process_name(self) -> str:
+        """The name of the process it runs."""
+        return self._execution.created.process_name
+
+    @property
+    def version(self) -> str:
+        """The version of the process it runs."""
+        return self._execution.created.version
+
+    @property
+    def definition(self) -> ProcessDefinition:
+        """The definition it runs, and keeps to its end."""
+        return self._plan.definition
+
+    @property
+    def status(self) -> ExecutionStatus:
+        """Where it stands."""
+        return self._execution.status
+
+    @property
+    def pause_reason(self) -> str | None:
+        """Why it is paused."""
+        return self._execution.head.pause_reason
+
+    @property
+    def error(self) -> Failure | None:
+        """Why it failed."""
+        return self._execution.head.failure if self.status is ExecutionStatus.FAILED else None
+
+    @property
+    def input(self) -> object:
+        """What it was started with."""
+        return self._value(self._execution.created.input)
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was recorded."""
+        return self._execution.created.timestamp
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When its first steps were started."""
+        return self._execution.head.started_at
+
+    @property
+    def completed_at(self) -> datetime | None:
+        """When it ended."""
+        return self._execution.head.completed_at
+
+    @property
+    def blockers(self) -> tuple[Blocker, ...]:
+        """What it waits for; empty once it has ended."""
+        return blockers(self._execution)
+
+    @cached_property
+    def step_executions(self) -> Mapping[str, StepExecution]:
+        """Every step of the process by id, in definition order."""
+        steps = self._plan.steps
+        return MappingProxyType(
+            {
+                step_id: StepExecution(
+                    step_id,
+                    steps[step_id].type,
+                    self._execution.step(step_id),
+                    self._value(self._execution.step(step_id).output),
+                )
+                for step_id in self._plan.order
+            }
+        )
+
+    def _value(self, value: Value) -> object:
+        return value.data if value.ref is None else self._loaded[value.ref.sha256]
+
+
+async def view(plan: Plan, execution: Execution, storage: OutputStorage) -> ProcessExecution:
+    """The view of an execution, with every large value that it refers to loaded."""
+    values = [execution.created.input, *(state.output for state in execution.steps.values())]
+    loaded = {value.ref.sha256: await storage.unpack(value) for value in values if value.ref is not None}
+    outputs = execution.head.outputs
+    unpacked = cast("dict[str, object]", await storage.unpack(outputs)) if outputs is not None else None
+    return ProcessExecution(plan, execution, loaded, unpacked)
