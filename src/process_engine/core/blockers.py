@@ -22,7 +22,7 @@ class BlockerKind(StrEnum):
     RETRY = "retry"
 
 
-class Blocker(msgspec.Struct, frozen=True, omit_defaults=True):
+class Blocker(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One thing that must happen before the execution can go on; `due` where it has a time."""
 
     kind: BlockerKind

@@ -10,7 +10,9 @@ from process_engine.core.values import Value
 from process_engine.ids import ExecutionId, StepId
 
 
-class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag=True):
+class Command(
+    msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag_field="type", tag=True
+):
     """What every command carries: the execution it is for."""
 
     execution_id: ExecutionId

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class ExecutionConfig(msgspec.Struct, frozen=True, omit_defaults=True):
+class ExecutionConfig(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """How an engine runs executions; what is in force when one starts is stored with it.
 
     `max_concurrent_steps` bounds the attempts of one execution that run at once (0: no bound);

@@ -152,20 +152,22 @@ def _work_between(
     """What is owed now and was not before, and what was owed and is not any more."""
     work: list[WorkItem] = []
     done: list[WorkId] = []
-    pairs: list[tuple[str, WorkItem | None, WorkItem | None]] = []
-    for step_id in changed:
-        old = step_work(before.id, step_id, before.step(step_id)) if before is not None else None
-        pairs.append((step_id, old, step_work(after.id, step_id, after.step(step_id))))
-    earlier = (
-        {item.key: item for item in execution_work(before.id, before.head)} if before is not None else {}
-    )
-    later = {item.key: item for item in execution_work(after.id, after.head)}
-    pairs.extend((key, earlier.get(key), later.get(key)) for key in {**earlier, **later})
-    for key, old, new in pairs:
+
+    def compare(key: str, old: WorkItem | None, new: WorkItem | None) -> None:
         if new is not None and new != old:
             work.append(new)
         elif new is None and old is not None:
             done.append(WorkId(after.id, key))
+
+    for step_id in changed:
+        old = step_work(before.id, step_id, before.step(step_id)) if before is not None else None
+        compare(step_id, old, step_work(after.id, step_id, after.step(step_id)))
+    earlier = (
+        {item.key: item for item in execution_work(before.id, before.head)} if before is not None else {}
+    )
+    later = {item.key: item for item in execution_work(after.id, after.head)}
+    for key in {**earlier, **later}:
+        compare(key, earlier.get(key), later.get(key))
     return tuple(work), tuple(done)
 
 
@@ -496,7 +498,7 @@ def _apply_result(draft: _Draft, step: StepPlan, result: StepResult) -> None:
 def _complete(draft: _Draft, step: StepPlan, output: Value, result: Completed) -> None:
     back = next((StepId(route) for route in result.routes or () if route in step.loops), None)
     if back is not None and draft.state.step(back).visit >= step.loops[back]:
-        _exceed_visits(draft, step, back, step.loops[back])
+        _exceed_visits(draft, step, back, step.loops[back], result.usage)
         return
     draft.record_step(e.StepCompleted, step.id, output=output, routes=result.routes, usage=result.usage)
     if back is not None:
@@ -505,13 +507,13 @@ def _complete(draft: _Draft, step: StepPlan, output: Value, result: Completed) -
         draft.settled.append(step.id)
 
 
-def _exceed_visits(draft: _Draft, step: StepPlan, target: StepId, allowed: int) -> None:
+def _exceed_visits(draft: _Draft, step: StepPlan, target: StepId, allowed: int, usage: Usage) -> None:
     """A loop without end is a fault of the process: `on_error` does not handle it."""
     message = (
         f"{target} was visited {allowed} time(s), its max_visits; {step.id} would go back to it once more"
     )
     failure = Failure("VISITS_EXCEEDED", message, step.id)
-    draft.record_step(e.StepFailed, step.id, failure=failure)
+    draft.record_step(e.StepFailed, step.id, failure=failure, usage=usage)
     _after_failure(draft, step.id, failure)
 
 
@@ -584,7 +586,7 @@ def _go_to(draft: _Draft, step: StepPlan, failure: Failure, usage: Usage) -> Non
         draft.record_step(e.StepFailed, step.id, failure=failure, handled_by=target, usage=usage)
         draft.settled.append(step.id)
     elif draft.state.step(target).visit >= step.on_error.max_visits:
-        _exceed_visits(draft, step, target, step.on_error.max_visits)
+        _exceed_visits(draft, step, target, step.on_error.max_visits, usage)
     else:
         draft.record_step(e.StepFailed, step.id, failure=failure, handled_by=target, usage=usage)
         _reopen(draft, target, step.id)

@@ -26,7 +26,9 @@ class Waiting(StrEnum):
     RETRY = "retry"
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag=True):
+class Event(
+    msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag_field="type", tag=True
+):
     """What every event carries.
 
     `sequence` is 1, 2, 3 … within the execution; all events of one transition share `timestamp` (UTC);

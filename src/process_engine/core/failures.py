@@ -26,8 +26,8 @@ TRANSIENT = frozenset({"AGENT_UNAVAILABLE", "AGENT_TIMEOUT", "TIMEOUT"})
 """Codes that are retried unless a policy says otherwise."""
 
 
-class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why a step or an execution failed: `code` of `CODES`, `message` for people, the step if there is one."""
+class Failure(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Why a step or execution failed: `code` of `CODES`, `message` for people, the step if there is one."""
 
     code: str
     message: str

@@ -8,7 +8,7 @@ from decimal import Decimal
 import msgspec
 
 
-class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What one attempt consumed: `cost` in the agents' currency, exact; tokens as the agent counted them."""
 
     cost: Decimal = Decimal(0)
@@ -21,7 +21,7 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.input_tokens + self.output_tokens
 
 
-class Completed(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
+class Completed(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True):
     """The attempt succeeded with `output`, any JSON value.
 
     `routes` are the targets a gateway chose; other steps leave it None.
@@ -32,7 +32,7 @@ class Completed(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
     routes: tuple[str, ...] | None = None
 
 
-class Failed(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
+class Failed(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True):
     """The attempt failed. `code` is one of `core.failures.CODES`; `message` is for people.
 
     `transient` says that another attempt may succeed; `retry_after` is the least wait in seconds the
@@ -46,7 +46,7 @@ class Failed(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
     usage: Usage = Usage()
 
 
-class WaitUntil(msgspec.Struct, frozen=True, tag=True):
+class WaitUntil(msgspec.Struct, frozen=True, gc=False, tag=True):
     """The step completes at `due` (aware, UTC), whatever happens to the process that runs the engine."""
 
     due: datetime

@@ -115,7 +115,7 @@ class SkipReason(StrEnum):
     ERROR = "error"
 
 
-class StepState(msgspec.Struct, frozen=True, omit_defaults=True):
+class StepState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One step: its current visit, and the output of the latest settled one.
 
     `attempt` counts the attempts begun in this visit, `interruptions` those among them that ended with the
@@ -154,14 +154,14 @@ UNTOUCHED = StepState()
 """The state of a step that has no record yet."""
 
 
-class Stopping(msgspec.Struct, frozen=True):
+class Stopping(msgspec.Struct, frozen=True, gc=False):
     """The execution is about to fail with `failure`; running attempts may answer until `due`."""
 
     failure: Failure
     due: datetime
 
 
-class Head(msgspec.Struct, frozen=True, omit_defaults=True):
+class Head(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What changes about an execution as a whole.
 
     `sequence` and `timestamp` are those of its last event; `failure` is the first failure that nothing
@@ -192,7 +192,7 @@ class Tally(msgspec.Struct, frozen=True, gc=False):
     failed: int = 0
 
 
-class Progress(msgspec.Struct, frozen=True):
+class Progress(msgspec.Struct, frozen=True, gc=False):
     """Derived from steps and plan: edge tallies, the line of ready steps, running and unsettled counts."""
 
     tallies: dict[StepId, Tally]
@@ -201,7 +201,7 @@ class Progress(msgspec.Struct, frozen=True):
     unsettled: int
 
 
-class Execution(msgspec.Struct, frozen=True):
+class Execution(msgspec.Struct, frozen=True, gc=False):
     """One run of one published version of a process."""
 
     created: ExecutionCreated
@@ -229,7 +229,7 @@ class Execution(msgspec.Struct, frozen=True):
         return self.steps.get(step_id, UNTOUCHED)
 
 
-class Snapshot(msgspec.Struct, frozen=True):
+class Snapshot(msgspec.Struct, frozen=True, gc=False):
     """An execution as a store keeps it: everything but what is derived."""
 
     created: ExecutionCreated

@@ -13,7 +13,7 @@ from process_engine.core.work import WorkId, WorkItem
 from process_engine.ids import StepId
 
 
-class Transition(msgspec.Struct, frozen=True):
+class Transition(msgspec.Struct, frozen=True, gc=False):
     """The new state, with everything that must be written together with it.
 
     `execution` is the new state, `events` what changed it (in order), `work` what must be done after the
@@ -30,7 +30,7 @@ class Transition(msgspec.Struct, frozen=True):
     blobs: Mapping[str, bytes] = {}
 
 
-class Needs(msgspec.Struct, frozen=True):
+class Needs(msgspec.Struct, frozen=True, gc=False):
     """The decision depends on large values that were not given: load them and decide again."""
 
     refs: tuple[BlobRef, ...]

@@ -17,14 +17,14 @@ VALUE_LIMIT_BYTES = 10 * 1024 * 1024
 _encoder = msgspec.json.Encoder()
 
 
-class BlobRef(msgspec.Struct, frozen=True):
+class BlobRef(msgspec.Struct, frozen=True, gc=False):
     """A large value by its content: `sha256` (hex) of its JSON text, `size_bytes` of that text."""
 
     sha256: str
     size_bytes: int
 
 
-class Value(msgspec.Struct, frozen=True, omit_defaults=True):
+class Value(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A JSON value in place (`data`), or, where `ref` is set, the reference to one (`data` is None then)."""
 
     data: object = None
@@ -43,14 +43,15 @@ def pack(value: object) -> tuple[Value, dict[str, bytes]]:
     The value comes back as its JSON form (tuples are lists, keys are text), so that memory and store agree.
 
     Raises:
-        TypeError: the value has no JSON form.
+        TypeError: the value has no JSON form (foreign objects, lone surrogates, bottomless nesting).
         OutputTooLarge: its JSON text is over `VALUE_LIMIT_BYTES`.
     """
     if value is None or value is True or value is False:
         return Value(value), {}
-    if isinstance(value, str) and len(value) * 4 <= INLINE_LIMIT_BYTES:
-        return Value(value), {}
-    text = _encoder.encode(value)
+    try:
+        text = _encoder.encode(value)
+    except (UnicodeEncodeError, RecursionError) as error:
+        raise TypeError(f"the value has no JSON form: {error}") from error
     if len(text) <= INLINE_LIMIT_BYTES:
         return Value(msgspec.json.decode(text)), {}
     if len(text) > VALUE_LIMIT_BYTES:

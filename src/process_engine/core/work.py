@@ -25,7 +25,7 @@ class WorkKind(StrEnum):
     GRACE = "grace"
 
 
-class WorkItem(msgspec.Struct, frozen=True, omit_defaults=True):
+class WorkItem(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One open piece of work. An execution has at most one for each `key`: a step id, or `:deadline`,
     `:grace`.
 
@@ -40,7 +40,7 @@ class WorkItem(msgspec.Struct, frozen=True, omit_defaults=True):
     due: datetime | None = None
 
 
-class WorkId(msgspec.Struct, frozen=True):
+class WorkId(msgspec.Struct, frozen=True, gc=False):
     """Names a piece of work that is settled."""
 
     execution_id: ExecutionId

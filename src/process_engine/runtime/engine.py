@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from process_engine.clock import SystemClock
+from process_engine.core.blockers import Blocker, blockers
 from process_engine.core.commands import (
     AnyCommand,
     CancelExecution,
@@ -130,7 +131,7 @@ class Engine:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._runner.abandon()
+        self._loop.close()
         for service in self._services:
             service.cancel()
         try:
@@ -185,7 +186,8 @@ class Engine:
             started_by=started_by,
             hold=hold,
         )
-        return await self._view(await self._loop.submit(command, fresh=plan))
+        started = await self._loop.submit(command, plan, is_new=execution_id is None)
+        return await self._view(started)
 
     def _check(self, definition: ProcessDefinition) -> None:
         self._registry.require(definition)
@@ -223,21 +225,30 @@ class Engine:
             NotFound: there is no such execution.
             StorageError: the store failed for good, the engine has stopped.
         """
-        found = await self._fetch(ExecutionId(execution_id))
         settled = _has_settled if wait_for_timers else _has_nothing_due
-        if not settled(found) and found.id not in self._left_alone:
-            found = await self._watch(found.id, settled)
-        return await self._view(found)
+        return await self._view(await self._watch(ExecutionId(execution_id), settled))
 
     async def _watch(self, execution_id: ExecutionId, predicate: Predicate) -> Execution:
         if self._loop.failure is not None:
             raise self._loop.failure
         future: asyncio.Future[Execution] = asyncio.get_running_loop().create_future()
+        # Watch first, then look: what is committed in between is told, never missed.
         self._watchers.setdefault(execution_id, []).append((predicate, future))
-        with self._clock.idle():
-            return await future
+        try:
+            found = await self._fetch(execution_id)
+            if predicate(found) or execution_id in self._left_alone:
+                return found
+            with self._clock.idle():
+                return await future
+        finally:
+            future.cancel()
+            self._forget_watchers(execution_id)
 
     # ------------------------------------------------------------ reading
+
+    async def explain(self, execution_id: str) -> tuple[Blocker, ...]:
+        """What an unfinished execution waits for, the most important first; empty for a finished one."""
+        return blockers(await self._fetch(ExecutionId(execution_id)))
 
     async def get(self, execution_id: str) -> ProcessExecution:
         """The execution as it stands.
@@ -333,20 +344,22 @@ class Engine:
         for predicate, future in watchers:
             if not future.done() and predicate(execution):
                 future.set_result(execution)
-        left = [watcher for watcher in watchers if not watcher[1].done()]
+
+    def _forget_watchers(self, execution_id: ExecutionId) -> None:
+        left = [watcher for watcher in self._watchers.get(execution_id, ()) if not watcher[1].done()]
         if left:
-            self._watchers[execution.id] = left
+            self._watchers[execution_id] = left
         else:
-            del self._watchers[execution.id]
+            self._watchers.pop(execution_id, None)
 
     def _give_up(self, error: ProcessEngineError) -> None:
-        """The store failed for good: nothing runs on, everybody who waits is told."""
+        """Nothing runs on, everybody who waits is told."""
+        log.info("the engine stops: %s", error)
         self._runner.abandon()
         for watchers in self._watchers.values():
             for _, future in watchers:
                 if not future.done():
                     future.set_exception(error)
-        self._watchers.clear()
 
     # ------------------------------------------------------------ timers
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 
 from process_engine.core.commands import AnyCommand
 from process_engine.core.decide import transition
@@ -46,14 +47,20 @@ Outcome = Transition | ProcessEngineError
 class _Entry:
     """A command on its way, and who waits for its outcome."""
 
-    __slots__ = ("command", "fresh", "future", "outcome")
+    __slots__ = ("command", "future", "is_new", "outcome", "plan")
 
     def __init__(
-        self, command: AnyCommand, future: asyncio.Future[Execution] | None, fresh: Plan | None = None
+        self,
+        command: AnyCommand,
+        future: asyncio.Future[Execution] | None,
+        plan: Plan | None = None,
+        *,
+        is_new: bool = False,
     ) -> None:
         self.command = command
         self.future = future
-        self.fresh = fresh
+        self.plan = plan
+        self.is_new = is_new
         self.outcome: Outcome | None = None
 
 
@@ -95,10 +102,12 @@ class Loop:
 
     # ------------------------------------------------------------ sending commands
 
-    async def submit(self, command: AnyCommand, fresh: Plan | None = None) -> Execution:
+    async def submit(
+        self, command: AnyCommand, plan: Plan | None = None, *, is_new: bool = False
+    ) -> Execution:
         """Carry out a command; returns the execution once what the command caused is durable.
 
-        `fresh` is the plan of an execution that the command begins.
+        `plan` is that of an execution which the command begins; `is_new` says that its id was never used.
 
         Raises:
             CommandRejected: it does not fit the execution's state. Nothing was written.
@@ -107,8 +116,9 @@ class Loop:
         if self._failure is not None:
             raise self._failure
         future: asyncio.Future[Execution] = asyncio.get_running_loop().create_future()
-        self._put(_Entry(command, future, fresh))
-        return await future
+        self._put(_Entry(command, future, plan, is_new=is_new))
+        with self._clock.idle():
+            return await future
 
     def post(self, command: AnyCommand) -> None:
         """Send a command whose outcome nobody waits for."""
@@ -123,6 +133,13 @@ class Loop:
     def is_empty(self) -> bool:
         """No command is on its way."""
         return not self._arrived.is_set()
+
+    async def fetch(self, execution_id: ExecutionId) -> Execution | None:
+        """The committed state as of now or a moment ago; None if there is none.
+
+        What was read from the store is not kept: it may be older than what the loop commits meanwhile.
+        """
+        return self._executions.get(execution_id) or await self._stored(execution_id)
 
     @property
     def failure(self) -> ProcessEngineError | None:
@@ -142,10 +159,16 @@ class Loop:
 
     async def _turn(self) -> None:
         batch = [self._inbox.popleft() for _ in range(min(len(self._inbox), MOST_COMMANDS))]
+        await self._carry_out(batch)
+
+    async def _carry_out(self, batch: list[_Entry]) -> None:
         try:
             transitions = await self._decide_and_commit(batch)
         except ProcessEngineError as error:
             self._fail(error, batch)
+            return
+        except Exception as error:
+            await self._isolate(batch, error)
             return
         for done in transitions:
             self._remember(done.execution)
@@ -171,7 +194,7 @@ class Loop:
                 )
                 if attempt == COMMIT_TRIES:
                     raise
-                await asyncio.sleep(pause)
+                await self._clock.sleep_until(self._clock.now() + timedelta(seconds=pause))
                 pause *= 2
                 await self._reload(transitions, written=error.nothing_written is not True)
             else:
@@ -183,7 +206,7 @@ class Loop:
         for execution_id in {done.execution.id for done in transitions}:
             self._executions.pop(execution_id, None)
             if written:
-                execution = await self.fetch(execution_id)
+                execution = await self._load(execution_id)
                 if execution is not None:
                     self._readopt(execution)
 
@@ -214,8 +237,10 @@ class Loop:
 
     async def _decide_one(self, entry: _Entry, latest: dict[ExecutionId, Execution]) -> Transition:
         command = entry.command
-        execution = latest.get(command.execution_id) or await self.fetch(command.execution_id)
-        plan = await self._plan(execution) if execution is not None else entry.fresh
+        execution = latest.get(command.execution_id) or self._executions.get(command.execution_id)
+        if execution is None and not entry.is_new:
+            execution = await self._load(command.execution_id)
+        plan = await self._plan(execution) if execution is not None else entry.plan
         if plan is None:
             raise NotFound(
                 f"there is no execution {command.execution_id}.", remedy="`list` shows what there is."
@@ -235,17 +260,16 @@ class Loop:
         known = self._plans.known(execution.definition_hash)
         return known if known is not None else await self._plans.load(execution.definition_hash)
 
-    async def fetch(self, execution_id: ExecutionId) -> Execution | None:
-        """The committed state, from memory or from the store; None if there is none."""
-        known = self._executions.get(execution_id)
-        if known is not None:
-            self._executions.move_to_end(execution_id)
-            return known
+    async def _load(self, execution_id: ExecutionId) -> Execution | None:
+        """The committed state from the store, kept from now on. For the loop alone: it is the only writer."""
+        execution = await self._stored(execution_id)
+        return self._remember(execution) if execution is not None else None
+
+    async def _stored(self, execution_id: ExecutionId) -> Execution | None:
         snapshot = await self._repository.load(execution_id)
         if snapshot is None:
             return None
-        plan = await self._plans.load(snapshot.created.definition_hash)
-        return self._remember(restore(plan, snapshot))
+        return restore(await self._plans.load(snapshot.created.definition_hash), snapshot)
 
     def _remember(self, execution: Execution) -> Execution:
         self._executions[execution.id] = execution
@@ -267,10 +291,24 @@ class Loop:
 
     # ------------------------------------------------------------ failing
 
+    async def _isolate(self, batch: list[_Entry], error: Exception) -> None:
+        """Something could not be written that should have been: a bug may cost one command, not all."""
+        if len(batch) > 1:
+            for entry in batch:
+                await self._carry_out([entry])
+            return
+        log.error("not recorded execution=%s error=%r", batch[0].command.execution_id, error)
+        batch[0].outcome = InternalError(f"{type(error).__name__}: {error}")
+        self._answer(batch[0])
+
+    def close(self) -> None:
+        """Tell everybody who still waits that nothing more will happen here."""
+        if self._failure is None:
+            self._fail(ProcessEngineError("the engine was closed.", code="ENGINE_CLOSED"), [])
+
     def _fail(self, error: ProcessEngineError, batch: list[_Entry]) -> None:
         """The store failed for good: everybody who waits is told, nothing more is accepted."""
         self._failure = error
-        log.error("the engine stops: %s", error)
         for entry in (*batch, *self._inbox):
             if entry.future is not None and not entry.future.done():
                 entry.future.set_exception(error)

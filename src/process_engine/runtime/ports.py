@@ -150,6 +150,7 @@ class StepContext(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
 
 
+@runtime_checkable
 class StepHandler(Protocol):
     """Runs one type of step outside the core.
 

@@ -12,7 +12,8 @@ class StepHandlerRegistry:
     """Step types by name, each with the handler that runs it."""
 
     def __init__(self) -> None:
-        self._handlers: dict[str, StepHandler | InlineHandler] = {}
+        self._outside: dict[str, StepHandler] = {}
+        self._inline: dict[str, InlineHandler] = {}
 
     def register(self, step_type: str, handler: StepHandler | InlineHandler) -> None:
         """Let `handler` run the steps of a type; a second registration replaces the first.
@@ -20,10 +21,13 @@ class StepHandlerRegistry:
         Raises:
             ConfigurationInvalid: an inline type needs a handler that decides, every other one that executes.
         """
-        needed = "decide" if step_type in INLINE else "execute"
-        if not callable(getattr(handler, needed, None)):
+        if step_type in INLINE and isinstance(handler, InlineHandler):
+            self._inline[step_type] = handler
+        elif step_type not in INLINE and isinstance(handler, StepHandler):
+            self._outside[step_type] = handler
+        else:
+            needed = "decide" if step_type in INLINE else "execute"
             raise ConfigurationInvalid(f"the handler of step type {step_type} has no method {needed}().")
-        self._handlers[step_type] = handler
 
     def outside(self, step_type: str) -> StepHandler:
         """The handler that executes this type.
@@ -31,8 +35,8 @@ class StepHandlerRegistry:
         Raises:
             ConfigurationInvalid: there is none.
         """
-        handler = self._handlers.get(step_type)
-        if handler is None or isinstance(handler, InlineHandler):
+        handler = self._outside.get(step_type)
+        if handler is None:
             raise ConfigurationInvalid(
                 f"no handler executes steps of type {step_type}.", remedy="Register one."
             )
@@ -41,7 +45,7 @@ class StepHandlerRegistry:
     @property
     def types(self) -> frozenset[str]:
         """The step types that can be run."""
-        return frozenset(self._handlers)
+        return frozenset(self._outside) | frozenset(self._inline)
 
     def require(self, definition: ProcessDefinition) -> None:
         """Refuse a definition with a step type that nothing here runs.
@@ -49,7 +53,8 @@ class StepHandlerRegistry:
         Raises:
             ConfigurationInvalid: it names every such step.
         """
-        missing = [f"{step.id} ({step.type})" for step in definition.steps if step.type not in self._handlers]
+        types = self.types
+        missing = [f"{step.id} ({step.type})" for step in definition.steps if step.type not in types]
         if missing:
             raise ConfigurationInvalid(
                 f"process {definition.name}: no handler is registered for {', '.join(missing)}.",

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import cast
 
+from msgspec.structs import replace
+
 from process_engine.core.commands import RecordResult
 from process_engine.core.plan import AGENT_TASK_TIMEOUT_SECONDS, Plan, StepPlan
 from process_engine.core.results import Completed, Failed
@@ -26,6 +28,9 @@ log = logging.getLogger(__name__)
 # Attempts of all executions that are under way at once in one process; more wait here, in order. A bound on
 # sockets and memory: 1,000 open HTTP calls take about 50 MB.
 MOST_ATTEMPTS = 1000
+
+# What is kept of the text of a failure.
+MESSAGE_CHARACTERS = 2000
 
 Key = tuple[ExecutionId, str]
 
@@ -194,7 +199,7 @@ class StepRunner:
                 stored = await self._outputs.store(result.output)
             except OutputTooLarge as error:
                 result = Failed(error.code, str(error), usage=result.usage)
-            except (TypeError, ValueError, RecursionError) as error:
+            except TypeError as error:
                 result = Failed("INVALID_OUTPUT", f"the output has no JSON form: {error}", usage=result.usage)
             else:
                 return RecordResult(
@@ -211,8 +216,13 @@ class StepRunner:
             step_id=step_id,
             visit=item.visit,
             attempt=item.attempt,
-            result=result,
+            result=replace(result, message=_recordable_text(result.message)),
         )
+
+
+def _recordable_text(message: str) -> str:
+    """A message as it can be recorded, whatever foreign code made of it: bounded, no lone surrogates."""
+    return message[:MESSAGE_CHARACTERS].encode("utf-8", "replace").decode()
 
 
 def _time_out(attempt: _Attempt) -> None:
