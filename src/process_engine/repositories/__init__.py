@@ -1,0 +1,1 @@
+"""Stores: one database that holds definitions, executions, events, work, values and the command inbox."""

@@ -1,0 +1,109 @@
+"""What can be asked of a store's tables, and the records that the answers make."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import cast
+
+from process_engine.core.state import ExecutionStatus, Snapshot
+from process_engine.core.work import WorkItem, WorkKind
+from process_engine.ids import ExecutionId, StepId
+from process_engine.repositories import records
+from process_engine.repositories.connection import Row, SqlValue
+from process_engine.repositories.records import to_microseconds
+from process_engine.runtime.ports import ExecutionSummary
+
+# One statement sees one moment, also beside a writer. The first column tells the three kinds of rows apart.
+LOAD = """
+    SELECT 0, '', created FROM executions WHERE id = ?1
+    UNION ALL
+    SELECT 1, '', head FROM heads WHERE execution = (SELECT number FROM executions WHERE id = ?1)
+    UNION ALL
+    SELECT 2, step_id, state FROM steps WHERE execution = (SELECT number FROM executions WHERE id = ?1)
+    ORDER BY 1, 2
+"""
+_LIST = """
+    SELECT id, process, version, status, created_at, started_at, completed_at
+    FROM executions JOIN heads ON execution = number
+    WHERE {} ORDER BY number DESC LIMIT ?
+"""
+EVENTS = """
+    SELECT body FROM events
+    WHERE execution = (SELECT number FROM executions WHERE id = ?) AND sequence > ?
+    ORDER BY sequence LIMIT ?
+"""
+FEED = "SELECT position, body FROM events WHERE position > ? ORDER BY position LIMIT ?"
+BLOB = "SELECT CAST(content AS BLOB) FROM blobs WHERE sha256 = ?"
+DEFINITION = "SELECT name, version, CAST(document AS BLOB) FROM definitions WHERE hash = ?"
+RESOLVE = "SELECT id FROM executions WHERE id BETWEEN ?1 AND ?1 || char(0x10ffff) ORDER BY id LIMIT 10"
+_WORK = "SELECT execution_id, key, kind, visit, attempt, due FROM work_items"
+_TIMERS = f"{_WORK} WHERE due IS NOT NULL {{}} ORDER BY due, execution_id, key LIMIT ?"
+ATTEMPTS = f"{_WORK} WHERE kind = ? AND (execution_id, key) > (?, ?) ORDER BY execution_id, key LIMIT ?"
+OPEN = """
+    SELECT id, definition_hash FROM executions JOIN heads ON execution = number
+    WHERE status IN ('pending', 'running', 'paused', 'compensating') ORDER BY number
+"""
+INBOX = "SELECT id, command FROM inbox WHERE answer IS NULL ORDER BY id LIMIT ?"
+ANSWER = "SELECT answer FROM inbox WHERE id = ?"
+
+Query = tuple[str, tuple[SqlValue, ...]]
+
+
+def executions(
+    status: ExecutionStatus | None, process: str | None, before: ExecutionId | None, limit: int
+) -> Query:
+    """The page of a list of executions, newest first."""
+    conditions = ["TRUE"]
+    values: list[SqlValue] = []
+    for condition, value in (
+        ("status = ?", status),
+        ("process = ?", process),
+        ("number < (SELECT number FROM executions WHERE id = ?)", before),
+    ):
+        if value is not None:
+            conditions.append(condition)
+            values.append(value)
+    return _LIST.format(" AND ".join(conditions)), (*values, limit)
+
+
+def timers(after: tuple[datetime, ExecutionId, str] | None, limit: int) -> Query:
+    """The page of timers behind a place, in the order of their places."""
+    if after is None:
+        return _TIMERS.format(""), (limit,)
+    due, execution, key = after
+    behind = "AND (due, execution_id, key) > (?, ?, ?)"
+    return _TIMERS.format(behind), (to_microseconds(due), execution, key, limit)
+
+
+def snapshot(rows: Sequence[Row]) -> Snapshot | None:
+    """The execution that the rows of `LOAD` make; None for no rows."""
+    if not rows:
+        return None
+    (_, _, created), (_, _, head), *steps = cast("Sequence[tuple[int, StepId, str]]", rows)
+    return Snapshot(
+        records.CREATED.decode(created),
+        records.HEAD.decode(head),
+        {step: records.STEP.decode(text) for _, step, text in steps},
+    )
+
+
+def summary(row: Row) -> ExecutionSummary:
+    """The line of a list that a row makes."""
+    id, process, version, status, created, started, completed = cast("tuple[str, ...]", row)
+    return ExecutionSummary(
+        id=ExecutionId(id),
+        process=process,
+        version=version,
+        status=ExecutionStatus(status),
+        created_at=datetime.fromisoformat(created),
+        started_at=None if not started else datetime.fromisoformat(started),
+        completed_at=None if not completed else datetime.fromisoformat(completed),
+    )
+
+
+def work_item(row: Row) -> WorkItem:
+    """The work that a row describes."""
+    execution, key, kind, visit, attempt, due = cast("tuple[str, str, str, int, int, int | None]", row)
+    moment = None if due is None else records.from_microseconds(due)
+    return WorkItem(ExecutionId(execution), key, WorkKind(kind), visit, attempt, moment)
