@@ -1,0 +1,306 @@
+"""Settings files: where they are found, and what they say, with the place of every fault.
+
+An `agents.yaml` names the agents that processes may call::
+
+    agents:
+      researcher: {kind: http, url: "http://…", headers: {Authorization: "Bearer ${TOKEN}"}, timeout: 60s}
+
+`${NAME}` in a value stands for an environment variable, `$${` for `${`. What came from the environment is
+never shown again: a fault quotes the file as it is written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar, cast
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from process_engine.definition.problems import did_you_mean, has_errors
+from process_engine.definition.yaml_text import MAX_TEXT_BYTES, LoadedText, load
+from process_engine.errors import ConfigurationInvalid
+
+AGENTS_FILE = "agents.yaml"
+
+Place = tuple[str | int, ...]
+Settings = TypeVar("Settings", bound=BaseModel)
+
+_AGENT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_VARIABLE = re.compile(r"\$\$\{|\$\{([^{}]*)(\}?)")
+_VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class AgentsFile(Generic[Settings]):
+    """What an `agents.yaml` says: the settings of each agent by its name, in the order of the file."""
+
+    path: Path
+    agents: Mapping[str, Settings]
+
+
+class Fault(NamedTuple):
+    """Something in a settings file that cannot be used: `place` by keys, and two sentences."""
+
+    place: Place
+    message: str
+    remedy: str = ""
+
+
+def find_agents_file(
+    explicit: Path | None = None, *, definition: Path | None = None, directory: Path | None = None
+) -> Path | None:
+    """The agents file to use: the `explicit` one, else one beside the definition, else one in `directory`.
+
+    None: there is none. `directory` is the current one unless given.
+
+    Raises:
+        ConfigurationInvalid: the explicit one does not exist.
+    """
+    if explicit is not None:
+        if not explicit.is_file():
+            raise ConfigurationInvalid(
+                f"there is no file {explicit}.", remedy="Check the path of the agents file."
+            )
+        return explicit
+    beside = [definition.parent] if definition is not None else []
+    candidates = (folder / AGENTS_FILE for folder in [*beside, directory or Path()])
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def read_agents_file(
+    path: Path, kinds: Mapping[str, type[Settings]], environment: Mapping[str, str]
+) -> AgentsFile[Settings]:
+    """Read the agents of a configuration; `kinds` are the settings classes by the word under `kind`.
+
+    Validators of the classes find the folder of the file as `directory` in their context.
+
+    Raises:
+        ConfigurationInvalid: with a line for each fault in the file.
+    """
+    text = _read(path)
+    reader = _Reader(kinds, environment, path.parent.resolve())
+    agents = reader.agents(text.value)
+    if reader.faults:
+        in_order = sorted(reader.faults, key=lambda fault: text.positions.of_key(fault.place))
+        raise ConfigurationInvalid("\n".join(_line(path, text, fault) for fault in in_order))
+    return AgentsFile(path, agents)
+
+
+class _Reader(Generic[Settings]):
+    """One passage through a file; what cannot be used is gathered in `faults`: all are told at once."""
+
+    def __init__(
+        self, kinds: Mapping[str, type[Settings]], environment: Mapping[str, str], directory: Path
+    ) -> None:
+        self.faults: list[Fault] = []
+        self._kinds = kinds
+        self._environment = environment
+        self._directory = directory
+
+    def agents(self, document: object) -> dict[str, Settings]:
+        top = self._mapping(document, (), "the file")
+        for key in top:
+            if key != "agents" and not key.startswith("x-"):
+                self._fault((key,), f"unknown key `{key}`.", did_you_mean(key, ["agents"]))
+        if "agents" not in top:
+            self._fault(
+                (), "the key `agents` is missing.", "Write `agents:` and below it one name per agent."
+            )
+        named = self._mapping(top.get("agents", {}), ("agents",), "`agents`")
+        made = {name: self._agent(name, given) for name, given in named.items()}
+        return {name: settings for name, settings in made.items() if settings is not None}
+
+    def _agent(self, name: str, given: object) -> Settings | None:
+        place = ("agents", name)
+        if not _AGENT_NAME.fullmatch(name):
+            self._fault(
+                place,
+                f"`{name[:64]}` is no name for an agent.",
+                "Use letters, digits, `_`, `-` and `.`, 64 at most.",
+            )
+        keys = self._mapping(given, place, f"agent `{name}`")
+        own = {key: value for key, value in keys.items() if not key.startswith("x-")}
+        kind = own.get("kind")
+        if not isinstance(kind, str) or kind not in self._kinds:
+            if isinstance(given, dict):
+                at = place if kind is None else (*place, "kind")
+                self._fault(at, f"agent `{name}`: {_kind_fault(kind)}", self._kind_remedy(kind))
+            return None
+        return self._validated(place, self._kinds[kind], own)
+
+    def _validated(self, place: Place, model: type[Settings], written: dict[str, object]) -> Settings | None:
+        known = len(self.faults)
+        values = {key: self._resolved(value, (*place, key)) for key, value in written.items()}
+        try:
+            settings = model.model_validate(values, context={"directory": self._directory})
+        except ValidationError as error:
+            # Faults of the same value come once: an unset variable is the reason, not its emptiness.
+            reported = {fault.place for fault in self.faults[known:]}
+            found = [_explained(detail, place, model, written) for detail in error.errors(include_url=False)]
+            self.faults += [fault for fault in found if fault.place not in reported]
+            return None
+        return settings if len(self.faults) == known else None
+
+    def _resolved(self, value: object, place: Place) -> object:
+        """`value` with environment variables filled in; keys stay as they are written."""
+        match value:
+            case str():
+                return _VARIABLE.sub(lambda match: self._variable(match, place), value)
+            case dict():
+                given = cast("dict[str, object]", value)
+                return {key: self._resolved(item, (*place, key)) for key, item in given.items()}
+            case list():
+                items = cast("list[object]", value)
+                return [self._resolved(item, (*place, index)) for index, item in enumerate(items)]
+            case _:
+                return value
+
+    def _variable(self, match: re.Match[str], place: Place) -> str:
+        name = match[1]
+        if name is None:
+            return "${"
+        what = f"agent `{place[1]}`: `{_key_text(place)}`"
+        if not match[2] or not _VARIABLE_NAME.fullmatch(name):
+            self._fault(
+                place, f"{what} holds a `${{` that names no variable.", "Write ${NAME}, or $${ for itself."
+            )
+        elif name not in self._environment:
+            self._fault(
+                place,
+                f"{what} needs the environment variable {name}, which is not set.",
+                f"Set {name}, or write $${{{name}}} if the text itself is meant.",
+            )
+        return self._environment.get(name, "")
+
+    def _mapping(self, value: object, place: Place, what: str) -> dict[str, object]:
+        if isinstance(value, dict):
+            return cast("dict[str, object]", value)
+        self._fault(place, f"{what} must be a mapping of keys to values.")
+        return {}
+
+    def _kind_remedy(self, kind: object) -> str:
+        if isinstance(kind, str):
+            return did_you_mean(kind, self._kinds, kind="kinds")
+        return f"Write `kind: ` and one of {', '.join(self._kinds)}."
+
+    def _fault(self, place: Place, message: str, remedy: str = "") -> None:
+        self.faults.append(Fault(place, message, remedy))
+
+
+def _kind_fault(kind: object) -> str:
+    if kind is None:
+        return "`kind` is missing."
+    return f"unknown kind `{kind[:64]}`." if isinstance(kind, str) else "`kind` must be a word."
+
+
+# ---------------------------------------------------------------- what the models say, in plain sentences
+
+_EXPECTED = {
+    "string_type": "must be text",
+    "string_sub_type": "must be text",
+    "mapping_type": "must be a mapping of keys to values",
+    "dict_type": "must be a mapping of keys to values",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "byte_size": "must be a size such as 512KiB",
+    "byte_size_unit": "must be a size such as 512KiB",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "greater_than": "must be more than {gt}",
+    "less_than": "must be less than {lt}",
+    "literal_error": "must be {expected}",
+    "string_too_short": "must not be empty",
+}
+
+
+def _explained(
+    detail: ErrorDetails, agent: Place, model: type[BaseModel], written: Mapping[str, object]
+) -> Fault:
+    """A fault that a model found; it quotes nothing that came from the environment."""
+    place = (*agent, *_written_part(detail["loc"], written))
+    key = _key_text(place)
+    who = f"agent `{agent[1]}`"
+    if detail["type"] == "extra_forbidden":
+        keys = [field.alias or name for name, field in model.model_fields.items()]
+        return Fault(place, f"{who}: unknown key `{key}`.", did_you_mean(key, keys))
+    if detail["type"] == "missing":
+        missing = ".".join(str(part) for part in detail["loc"])
+        return Fault(agent, f"{who}: the key `{missing}` is missing.", _described(model, missing))
+    return Fault(place, f"{who}: `{key}`: {_sentence(detail, _filled_in(place, agent, written))}.")
+
+
+def _sentence(detail: ErrorDetails, filled_in: bool) -> str:
+    context = detail.get("ctx", {})
+    if detail["type"] in _EXPECTED:
+        return _EXPECTED[detail["type"]].format_map(context)
+    if filled_in:
+        return "cannot be used with the value that the environment gives"
+    if detail["type"] == "value_error":
+        return str(context.get("error", "cannot be used")).rstrip(".")
+    return detail["msg"].rstrip(".")
+
+
+def _described(model: type[BaseModel], key: str) -> str:
+    field = model.model_fields.get(key)
+    return f"`{key}`: {field.description}" if field is not None and field.description else ""
+
+
+def _written_part(location: Iterable[str | int], written: object) -> Iterator[str | int]:
+    """The beginning of a model's location that is a place in the file; models add words of their own."""
+    for part in location:
+        if isinstance(written, dict) and part in written:
+            written = cast("dict[object, object]", written)[part]
+        elif isinstance(written, list) and isinstance(part, int):
+            written = cast("list[object]", written)[part]
+        else:
+            return
+        yield part
+
+
+def _filled_in(place: Place, agent: Place, written: Mapping[str, object]) -> bool:
+    """Whether anything at `place` comes from the environment."""
+    value: object = written
+    for part in place[len(agent) :]:
+        value = cast("dict[str | int, object]", value)[part]
+    return "${" in str(value)
+
+
+def _key_text(place: Place) -> str:
+    """A place inside an agent as people write it: `headers.Authorization`."""
+    return ".".join(str(part) for part in place[2:])
+
+
+# ---------------------------------------------------------------- the text and its places
+
+
+def _read(path: Path) -> LoadedText:
+    try:
+        with path.open("rb") as file:
+            # One byte more than is accepted: enough for the reader to refuse it.
+            content = file.read(MAX_TEXT_BYTES + 1)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigurationInvalid(
+            f"{path} cannot be read: {reason}.", remedy="Check its path and rights."
+        ) from error
+    text = load(content)
+    if has_errors(text.problems):
+        named = (replace(problem, filename=str(path)) for problem in text.problems)
+        raise ConfigurationInvalid("\n".join(str(problem) for problem in named))
+    return text
+
+
+def _line(path: Path, text: LoadedText, fault: Fault) -> str:
+    mark = text.positions.of_key(fault.place)
+    return f"{path}:{mark.line}:{mark.column} {fault.message} {fault.remedy}".rstrip()
