@@ -21,7 +21,7 @@ class SystemClock:
 
     async def sleep_until(self, due: datetime) -> None:
         """Return once `now() >= due`."""
-        while (left := (due - self.now()).total_seconds()) > 0:
+        while (left := (due - self.now()).total_seconds()) > 0:  # noqa: ASYNC110 - waits for time itself
             await asyncio.sleep(min(left, LONGEST_SLEEP_SECONDS))
 
     def outstanding(self) -> AbstractContextManager[None]:
@@ -31,4 +31,3 @@ class SystemClock:
     def idle(self) -> AbstractContextManager[None]:
         """Nothing to do: real time passes by itself."""
         return _NOTHING
-

@@ -1,0 +1,424 @@
+"""What a process is: one class per thing a document may hold, one class per step type.
+
+The classes accept the canonical form (and the short forms the language itself has); old spellings
+are normalised by `parsing`. Every value is frozen and compares by content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Annotated, ClassVar, Literal, Self, cast, get_args
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    model_serializer,
+    model_validator,
+)
+
+from process_engine.definition.parts import (
+    ConditionSource,
+    Delay,
+    Document,
+    ExpressionSite,
+    Join,
+    JsonSchema,
+    MaxVisits,
+    Names,
+    Path,
+    ProcessName,
+    StepName,
+    TemplateText,
+    Text,
+    Timeout,
+    Version,
+)
+from process_engine.definition.policies import Budget, Defaults, ErrorPolicy, Limits, OnError, RetryPolicy
+from process_engine.ids import DefinitionHash
+
+__all__ = [
+    "FUTURE_STEP_TYPES",
+    "MAX_STEPS",
+    "STEP_TYPES",
+    "AgentCall",
+    "AgentTask",
+    "AnyStep",
+    "Budget",
+    "Compensation",
+    "Defaults",
+    "Document",
+    "ErrorPolicy",
+    "ExpressionSite",
+    "ForEach",
+    "Gateway",
+    "InputField",
+    "InputSpec",
+    "Limits",
+    "ManualTrigger",
+    "OutputSpec",
+    "ProcessDefinition",
+    "RetryPolicy",
+    "Roles",
+    "Route",
+    "Step",
+    "StructuredOutput",
+    "Timer",
+]
+
+# Far more than any real process has, so that nothing here is unbounded.
+MAX_STEPS = 2_000
+
+
+def _braced(value: object) -> object:
+    # A source without braces is an expression all the same: nobody wants a path's name as an output.
+    return f"{{{{ {value} }}}}" if isinstance(value, str) and value.strip() and "{{" not in value else value
+
+
+def _outputs_as_list(value: object) -> object:
+    if not isinstance(value, Mapping):
+        return value
+    return [{"name": name, "source": source} for name, source in cast("Mapping[str, object]", value).items()]
+
+
+# Input and outputs
+
+
+class InputField(Document, frozen=True):
+    """One field of the input; the keys below `enum` are those of JSON Schema."""
+
+    type: Literal["string", "integer", "number", "boolean", "array", "object"] = Field(
+        description="The kind of the value."
+    )
+    required: StrictBool = Field(default=False, description="Whether a start without it is refused.")
+    default: object = Field(default=None, description="The value where none is given.")
+    description: str = Field(default="", description="What it is for.")
+    enum: tuple[object, ...] | None = Field(
+        default=None, min_length=1, description="The only values allowed."
+    )
+    minimum: StrictInt | StrictFloat | None = Field(default=None, description="The smallest number allowed.")
+    maximum: StrictInt | StrictFloat | None = Field(default=None, description="The largest number allowed.")
+    exclusive_minimum: StrictInt | StrictFloat | None = Field(
+        default=None, alias="exclusiveMinimum", description="Every number must be larger than this."
+    )
+    exclusive_maximum: StrictInt | StrictFloat | None = Field(
+        default=None, alias="exclusiveMaximum", description="Every number must be smaller than this."
+    )
+    multiple_of: StrictInt | StrictFloat | None = Field(
+        default=None, alias="multipleOf", gt=0, description="Every number must be a multiple of this."
+    )
+    min_length: StrictInt | None = Field(
+        default=None, alias="minLength", ge=0, description="Fewest characters."
+    )
+    max_length: StrictInt | None = Field(
+        default=None, alias="maxLength", ge=0, description="Most characters."
+    )
+    pattern: str | None = Field(default=None, description="A regular expression that must match somewhere.")
+    format: str | None = Field(
+        default=None, description="A format of JSON Schema, such as `email` or `date`."
+    )
+    items: JsonSchema | None = Field(default=None, description="JSON Schema of the items of an array.")
+    min_items: StrictInt | None = Field(default=None, alias="minItems", ge=0, description="Fewest items.")
+    max_items: StrictInt | None = Field(default=None, alias="maxItems", ge=0, description="Most items.")
+    unique_items: StrictBool | None = Field(
+        default=None, alias="uniqueItems", description="Whether items must differ."
+    )
+    properties: JsonSchema | None = Field(default=None, description="JSON Schema of each field of an object.")
+    additional_properties: StrictBool | JsonSchema | None = Field(
+        default=None, alias="additionalProperties", description="Whether an object may hold other fields."
+    )
+
+    @property
+    def has_default(self) -> bool:
+        """Whether a default is given; an explicit null counts."""
+        return "default" in self.model_fields_set
+
+    def schema_of_value(self) -> dict[str, object]:
+        """The JSON Schema that a value of this field must fit."""
+        plain = cast("dict[str, object]", self.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+        own = ("required", "default", "description")
+        return {key: item for key, item in plain.items() if key not in own and not key.startswith("x-")}
+
+
+class InputSpec(Document, frozen=True):
+    """What an execution may be started with: a map of fields, a JSON Schema, or neither (any object).
+
+    In a document, `input` is the map itself, or a mapping whose only key is `schema`. An empty map declares
+    nothing.
+    """
+
+    fields: Mapping[str, InputField] | None = Field(default=None, description="The fields by name.")
+    json_schema: JsonSchema | None = Field(
+        default=None, alias="schema", description="A JSON Schema of the input."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_map_or_schema(cls, value: object) -> object:
+        if not isinstance(value, Mapping) or is_schema_form(cast("Mapping[object, object]", value)):
+            return cast("object", value)
+        given = cast("Mapping[object, object]", value)
+        own = {key: item for key, item in given.items() if isinstance(key, str) and key.startswith("x-")}
+        fields = {key: item for key, item in given.items() if key not in own}
+        return {"fields": fields or None} | own
+
+    @classmethod
+    def empty_keys(cls, given: object) -> Iterator[Path]:
+        """See the base class; the keys here are the names of the fields."""
+        if isinstance(given, dict) and not is_schema_form(cast("Mapping[object, object]", given)):
+            for name, declared in cast("Mapping[str, object]", given).items():
+                yield from ((name, *path) for path in InputField.empty_keys(declared))
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
+        plain: dict[str, object] = handler(self)
+        fields = cast("dict[str, object] | None", plain.get("fields"))
+        if fields is not None:
+            return fields | dict(self.extensions)
+        schema = plain.get("schema", plain.get("json_schema"))
+        return ({} if schema is None else {"schema": schema}) | dict(self.extensions)
+
+
+def is_schema_form(given: Mapping[object, object]) -> bool:
+    """Whether an `input` is `{schema: …}`: no other key, and no field that happens to be called schema."""
+    keys = {key for key in given if not (isinstance(key, str) and key.startswith("x-"))}
+    return keys == {"schema"}
+
+
+class OutputSpec(Document, frozen=True):
+    """One output of the process; `source` is evaluated once every step is settled."""
+
+    name: Text = Field(description="The key in the outputs.")
+    source: Annotated[object, BeforeValidator(_braced), TemplateText()] = Field(
+        description="An expression, or any value that holds some."
+    )
+    description: str = Field(default="", description="What it is.")
+
+
+# Steps
+
+
+class StructuredOutput(Document, frozen=True):
+    """An answer that must fit a JSON Schema; the agent is asked again with the fault, at most so often."""
+
+    json_schema: JsonSchema = Field(alias="schema", description="JSON Schema of the answer.")
+    repair_attempts: Annotated[StrictInt, Field(ge=0, le=10)] = Field(
+        default=1, description="How often the agent is asked to mend an answer that does not fit."
+    )
+
+
+class AgentCall(Document, frozen=True):
+    """What is asked of which agent."""
+
+    agent: Text | None = Field(default=None, description="The agent; `defaults.agent` where it is left out.")
+    message: Annotated[object, TemplateText()] = Field(
+        description="What the agent is asked: text or any value."
+    )
+    model: Annotated[Text | None, TemplateText()] = Field(
+        default=None, description="The model the agent should use."
+    )
+    temperature: Annotated[StrictFloat, Field(ge=0, le=2)] | None = Field(
+        default=None, description="The temperature the agent should use."
+    )
+    system: Annotated[Text | None, TemplateText()] = Field(default=None, description="The system prompt.")
+    output: StructuredOutput | None = Field(default=None, description="What the answer must look like.")
+
+
+class Compensation(AgentCall, frozen=True):
+    """What undoes a completed step when the process fails or is cancelled."""
+
+    type: Literal["agent_task"] = Field(default="agent_task", description="The kind of work.")
+    timeout: Timeout | None = Field(default=None, description="The longest an attempt may take.")
+    retry: RetryPolicy | None = Field(default=None, description="How often it is tried.")
+
+
+class ForEach(Document, frozen=True):
+    """Runs a step once per item of a list."""
+
+    items: Annotated[object, TemplateText()] = Field(description="The list, or an expression that yields it.")
+    variable: Annotated[str, Field(pattern="^[a-z_][a-z0-9_]{0,63}$")] = Field(
+        default="item", alias="as", description="The name of the item in the step's expressions."
+    )
+    max_concurrency: Annotated[StrictInt, Field(ge=1, le=1000)] = Field(
+        default=5, description="Items worked on at the same time."
+    )
+    on_item_error: Literal["fail", "collect"] = Field(
+        default="fail", description="Fail the step, or put null into the output and the error into `errors`."
+    )
+
+
+class Roles(Document, frozen=True):
+    """Who else has to do with a step."""
+
+    executor: Text | None = Field(default=None, description="The agent that carries the step out.")
+    monitors: Names = Field(default=(), description="Agents that may pause, retry or cancel the step.")
+    informed: Names = Field(default=(), description="Agents that get the step's outcome.")
+
+
+class Step(Document, frozen=True):
+    """What every step has, whatever its type."""
+
+    request_fields: ClassVar[tuple[str, ...]] = ()
+    """The fields that are rendered for an attempt, and so are part of what the attempt is asked."""
+
+    id: StepName = Field(description="The step's id, unique in the process.")
+    type: str = Field(description="The kind of step.")
+    name: str = Field(default="", description="A title for people; the id where it is left out.")
+    description: str = Field(default="", description="What the step is for.")
+    depends_on: Names = Field(default=(), description="The steps this one waits for: an id or a list.")
+    condition: ConditionSource | None = Field(
+        default=None, description="The step is skipped where this is false."
+    )
+    join: Join = Field(
+        default="all", description="Wait for all edges, the first live one, or so many live ones."
+    )
+    timeout: Timeout | None = Field(default=None, description="The longest an attempt may take.")
+    retry: RetryPolicy | None = Field(default=None, description="How often the step is tried.")
+    on_interrupt: Literal["retry", "ask", "fail"] = Field(
+        default="retry", description="What happens to an attempt that was running when the engine died."
+    )
+    on_error: OnError | None = Field(
+        default=None, description="What happens once the step has failed for good."
+    )
+    compensation: Compensation | None = Field(default=None, description="What undoes the step.")
+    for_each: ForEach | None = Field(default=None, description="Run the step once per item of a list.")
+    roles: Roles | None = Field(default=None, description="Who else has to do with the step.")
+
+    @model_serializer(mode="wrap")
+    def _with_type(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
+        # The type is a default of its class, yet what tells the classes apart when it is read again.
+        plain = self.flattened(handler(self))
+        return plain | {"type": self.type}
+
+
+class AgentTask(AgentCall, Step, frozen=True):
+    """Asks an agent; the output is what it answered, parsed where it is JSON."""
+
+    request_fields = ("agent", "message", "model", "temperature", "system")
+
+    type: Literal["agent_task"] = Field(default="agent_task", description="An agent is asked.")
+
+
+class Route(Document, frozen=True):
+    """One way out of a gateway."""
+
+    condition: ConditionSource | None = Field(
+        default=None, description="When the route is taken; always if left out."
+    )
+    target: Text = Field(description="The step it leads to.")
+    max_visits: MaxVisits | None = Field(
+        default=None,
+        description="How often the target may be visited at most, where it comes before the gateway.",
+    )
+
+
+class Gateway(Step, frozen=True):
+    """Decides which steps run: the first route that holds, every one that holds, or all."""
+
+    type: Literal["gateway"] = Field(default="gateway", description="The process divides.")
+    gateway_type: Literal["exclusive", "inclusive", "parallel"] = Field(
+        default="exclusive", description="One route, every route that holds, or all routes."
+    )
+    routes: tuple[Route, ...] = Field(
+        default=(), description="The ways out, in the order in which they are tried."
+    )
+    default_route: Text | None = Field(default=None, description="The step to go to where no route holds.")
+
+
+class Timer(Step, frozen=True):
+    """Waits for a span (`delay`) or for a moment (`until`)."""
+
+    type: Literal["timer"] = Field(default="timer", description="The process waits.")
+    delay: Annotated[Delay | None, TemplateText()] = Field(
+        default=None, description="How long to wait: a duration, or an expression that yields one."
+    )
+    until: Annotated[Text | None, TemplateText()] = Field(
+        default=None,
+        description="A timestamp, an expression that yields one, or a time of day such as `09:30`.",
+    )
+    timezone: Text = Field(
+        default="UTC", description="Where a time of day, or a timestamp without offset, holds."
+    )
+
+
+AnyStep = AgentTask | Gateway | Timer
+STEP_TYPES: dict[str, type[Step]] = {
+    str(kind.model_fields["type"].default): kind for kind in cast("tuple[type[Step], ...]", get_args(AnyStep))
+}
+"""The classes by the word for them in a document; a new type is a class and its name in the union."""
+
+FUTURE_STEP_TYPES = ("human_approval", "notification", "sub_process", "wait_for_event", "transform")
+"""Types of the language that this version does not run."""
+
+
+# The whole
+
+
+class ManualTrigger(Document, frozen=True):
+    """A start by hand, which every process allows."""
+
+    id: Text = Field(description="The trigger's id.")
+    type: Literal["manual"] = Field(default="manual", description="Started by hand.")
+    description: str = Field(default="", description="What it is for.")
+    enabled: StrictBool = Field(default=True, description="Whether it may be used.")
+
+
+class ProcessDefinition(Document, frozen=True):
+    """One process: what it takes, what it does, what it gives."""
+
+    name: ProcessName = Field(description="The process's name, unique in a store.")
+    version: Version = Field(
+        default="1",
+        description="Published versions never change; executions keep the version they began with.",
+    )
+    description: str = Field(default="", description="What the process is for.")
+    labels: Mapping[str, str] = Field(
+        default_factory=dict[str, str], description="Words to search executions by."
+    )
+    input: InputSpec = Field(
+        default_factory=lambda: InputSpec(), description="What an execution may be started with."
+    )
+    defaults: Defaults = Field(
+        default_factory=lambda: Defaults(), description="What holds for agent tasks without own."
+    )
+    limits: Limits = Field(default_factory=lambda: Limits(), description="Bounds of a whole execution.")
+    triggers: tuple[ManualTrigger, ...] = Field(default=(), description="What starts the process.")
+    steps: tuple[Annotated[AnyStep, Field(discriminator="type")], ...] = Field(
+        min_length=1, max_length=MAX_STEPS, description="What the process does."
+    )
+    outputs: Annotated[tuple[OutputSpec, ...], BeforeValidator(_outputs_as_list)] = Field(
+        default=(), description="What it gives; else the output of each completed step without dependants."
+    )
+
+    def step(self, step_id: str) -> Step | None:
+        """The first step of that id, or None."""
+        return next((step for step in self.steps if step.id == step_id), None)
+
+    def canonical_json(self) -> bytes:
+        """This definition as UTF-8 JSON: sorted keys, no defaults, durations as written.
+
+        Equal bytes stand for equal definitions, and the bytes are themselves a valid document.
+        """
+        plain = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        text = json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return text.encode()
+
+    @cached_property
+    def content_hash(self) -> DefinitionHash:
+        """SHA-256 of `canonical_json`, as 64 hexadecimal digits."""
+        return DefinitionHash(hashlib.sha256(self.canonical_json()).hexdigest())
+
+    @classmethod
+    def from_canonical(cls, content: bytes) -> Self:
+        """The definition that `canonical_json` was written from.
+
+        Raises:
+            pydantic.ValidationError: the bytes are no such definition.
+        """
+        return cls.model_validate_json(content)

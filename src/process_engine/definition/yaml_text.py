@@ -1,0 +1,387 @@
+"""Strict YAML 1.2: text in, plain values and the place of each of them out.
+
+Driven by the parser's events, because nothing else of a YAML library is wanted here: no tags, no dates, no
+merge keys, no objects; and because an event can be refused before the next one is read, so that a bomb costs
+no more than its first harmful piece.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, cast
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.scanner import Scanner
+
+from process_engine.definition.positions import Mark, Node, Path, Positions
+from process_engine.definition.problems import Problem
+
+# 1 MiB: a definition of 2,000 steps has a third of it.
+MAX_TEXT_BYTES = 1024 * 1024
+MAX_NESTING = 64
+# Aliases count once for each use, so that nine lines cannot stand for a billion values.
+MAX_NODES = 100_000
+MAX_NUMBER_DIGITS = 100
+
+
+@dataclass(frozen=True)
+class LoadedText:
+    """The plain value of a text (None also where it could not be read), its places and its faults."""
+
+    value: object
+    positions: Positions
+    problems: tuple[Problem, ...]
+
+    @property
+    def readable(self) -> bool:
+        """Whether the value stands for the whole text; a repeated key or a tag does not hinder that."""
+        return not any(problem.code in _FATAL for problem in self.problems)
+
+
+_FATAL = {"P001", "P002", "P003", "P004", "P007", "P008", "P012"}
+
+
+class _Refused(Exception):
+    """The text cannot be read further."""
+
+    def __init__(self, code: str, message: str, mark: Mark, suggestion: str = "") -> None:
+        self.problem = Problem(code, "error", message, *mark, suggestion)
+
+
+def load(text: str | bytes) -> LoadedText:
+    """Read one YAML document. Never raises for what the text holds; faults are problems with a place."""
+    positions = Positions()
+    reader = _Reader(positions)
+    try:
+        source = _decode(text)
+        positions.lines = re.split(r"\r\n|\r|\n", source)
+        _refuse_control_characters(source)
+        value = reader.read(source)
+    except _Refused as refusal:
+        return LoadedText(None, positions, (*reader.problems, refusal.problem))
+    except YAMLError as fault:
+        return LoadedText(None, positions, (*reader.problems, _syntax_problem(fault)))
+    return LoadedText(value, positions, tuple(reader.problems))
+
+
+def _decode(text: str | bytes) -> str:
+    size = len(text) if isinstance(text, bytes) else len(text.encode(errors="replace"))
+    if size > MAX_TEXT_BYTES:
+        message = f"The document has {size:,} bytes; at most {MAX_TEXT_BYTES:,} are read."
+        raise _Refused(
+            "P002", message, Mark(1, 1), "Split it into sub-processes, or move data into the input."
+        )
+    if isinstance(text, str):
+        return text.removeprefix("\ufeff")
+    try:
+        return text.decode("utf-8-sig")
+    except UnicodeDecodeError as fault:
+        before = text[: fault.start].decode(errors="replace")
+        mark = Mark(before.count("\n") + 1, len(before) - before.rfind("\n"))
+        message = f"The byte 0x{text[fault.start]:02x} is not UTF-8."
+        raise _Refused("P001", message, mark, "Save the file as UTF-8.") from None
+
+
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+def _refuse_control_characters(source: str) -> None:
+    found = _CONTROL.search(source)
+    if found:
+        start = found.start()
+        mark = Mark(source.count("\n", 0, start) + 1, start - source.rfind("\n", 0, start))
+        message = f"The character U+{ord(found[0]):04X} cannot stand in a document."
+        raise _Refused("P008", message, mark, 'Remove it, or write it as an escape in a "quoted" text.')
+
+
+_SYNTAX_WORDS = (
+    (
+        "cannot start any token",
+        "A value cannot begin with this character.",
+        "Quote the value; indent by spaces.",
+    ),
+    ("expected <block end>", "The indentation does not fit the lines above.", "Align it with its siblings."),
+    (
+        "mapping values are not allowed",
+        "A `: ` is not allowed here.",
+        "Quote the value, or check the indentation.",
+    ),
+    (
+        "could not find expected ':'",
+        "A key without `:`.",
+        "Write `key: value`, or quote a text of several lines.",
+    ),
+    ("found unexpected end of stream", "A quote is not closed.", "Add the closing quote."),
+    ("undefined alias", "An alias without anchor.", "Quote the value if the `*` is meant as a character."),
+    ("expected ',' or ']'", "A list in brackets is not closed.", "Add `,` or `]`."),
+    ("expected the node content", "A value is missing here.", "Close brackets and braces; quote `{{ … }}`."),
+    ("expected ',' or '}'", "A mapping in braces is not closed.", "Quote a text that begins with `{{`."),
+    ("unhashable", "A key in braces.", "Quote a text that begins with `{{`."),
+    ("sequence entries are not allowed", "A `- ` is not allowed here.", "Put the list on lines of its own."),
+)
+
+
+def _syntax_problem(fault: YAMLError) -> Problem:
+    """The library's fault in our words where it is a usual one, else in its own."""
+    mark, said = Mark(1, 1), str(fault)
+    if isinstance(fault, MarkedYAMLError):
+        marked = cast("_LibraryFault", fault)
+        said = marked.problem or marked.context or "it cannot be read"
+        mark = _mark(marked.problem_mark or marked.context_mark)
+    for key, message, suggestion in _SYNTAX_WORDS:
+        if key in said:
+            return Problem("P004", "error", message, *mark, suggestion)
+    said = " ".join(said.split())
+    return Problem(
+        "P004", "error", f"This is not YAML: {said[:200]}.", *mark, "Check quotes and indentation."
+    )
+
+
+class _LibraryMark(Protocol):
+    """A place as the library counts it, from 0."""
+
+    line: int
+    column: int
+
+
+class _LibraryFault(Protocol):
+    problem: str | None
+    context: str | None
+    problem_mark: _LibraryMark | None
+    context_mark: _LibraryMark | None
+
+
+class _LibraryEvent(Protocol):
+    start_mark: _LibraryMark
+    end_mark: _LibraryMark
+
+
+class _LibraryReader(Protocol):
+    def get_mark(self) -> _LibraryMark: ...
+
+
+def _mark(found: _LibraryMark | None) -> Mark:
+    return Mark(1, 1) if found is None else Mark(found.line + 1, found.column + 1)
+
+
+class _Event(NamedTuple):
+    """What is used of a parser's event."""
+
+    kind: str
+    value: str
+    plain: bool
+    style: str | None
+    anchor: str | None
+    tagged: bool
+    mark: Mark
+    end: Mark
+
+
+class _BoundedScanner(Scanner):
+    """Refuses too many open brackets at once; the library looks ahead behind them, which is quadratic."""
+
+    def need_more_tokens(self) -> bool:
+        """Whether the next token is still unknown; asked ten times a token, so the usual case is short."""
+        if self.tokens and not self.possible_simple_keys:  # pyright: ignore[reportUnknownMemberType]
+            return False
+        return super().need_more_tokens()
+
+    def fetch_flow_collection_start(self, TokenClass: object, to_push: str) -> None:
+        if len(cast("list[str]", self.flow_context)) >= MAX_NESTING:  # pyright: ignore[reportUnknownMemberType]
+            reader = cast("_LibraryReader", self.reader)  # pyright: ignore[reportUnknownMemberType]
+            raise _too_deep(_mark(reader.get_mark()))
+        super().fetch_flow_collection_start(TokenClass, to_push)  # pyright: ignore[reportUnknownMemberType]
+
+
+def _too_deep(mark: Mark) -> _Refused:
+    return _Refused("P003", f"More than {MAX_NESTING} levels of nesting.", mark, "Flatten the value.")
+
+
+def _events(source: str) -> Iterator[_Event]:
+    reader = YAML(typ="safe", pure=True)
+    reader.Scanner = _BoundedScanner
+    for raw in cast("Iterator[_LibraryEvent]", reader.parse(source)):  # pyright: ignore[reportUnknownMemberType]
+        implicit: object = getattr(raw, "implicit", None)
+        yield _Event(
+            type(raw).__name__.removesuffix("Event"),
+            getattr(raw, "value", "") or "",
+            isinstance(implicit, tuple) and bool(cast("tuple[bool, bool]", implicit)[0]),
+            getattr(raw, "style", None),
+            getattr(raw, "anchor", None),
+            getattr(raw, "ctag", None) is not None,
+            _mark(raw.start_mark),
+            _mark(raw.end_mark),
+        )
+
+
+class _Reader:
+    """Builds nodes from events, then values and places from nodes."""
+
+    def __init__(self, positions: Positions) -> None:
+        self.problems: list[Problem] = []
+        self._positions = positions
+        self._anchors: dict[str, Node] = {}
+        self._open_anchors: set[str] = set()
+        self._count = 0
+        self._events: Iterator[_Event] = iter(())
+
+    def read(self, source: str) -> object:
+        self._events = _events(source)
+        root: Node | None = None
+        for event in self._events:
+            if event.kind in ("StreamStart", "DocumentStart", "DocumentEnd", "StreamEnd"):
+                continue
+            if root is not None:
+                message = "A second document begins here."
+                raise _Refused("P012", message, event.mark, "Put each process into a file of its own.")
+            root = self._node(event, 1)
+        self._count = 0
+        return None if root is None else self._value(root, (), None)
+
+    # Events to nodes
+
+    def _node(self, event: _Event, depth: int) -> Node:
+        if event.kind == "Alias":
+            return self._aliased(event)
+        self._count_node(event.mark)
+        if event.tagged:
+            self._problem(
+                "P006", "A tag has no meaning here.", event.mark, "Remove it; values are typed as written."
+            )
+        if event.kind == "Scalar":
+            return self._anchored(event, self._scalar(event))
+        if depth > MAX_NESTING:
+            raise _too_deep(event.mark)
+        if event.anchor:
+            self._open_anchors.add(event.anchor)
+        content = self._items(depth) if event.kind == "SequenceStart" else self._pairs(depth)
+        if event.anchor:
+            self._open_anchors.discard(event.anchor)
+        return self._anchored(event, Node(content, event.mark))
+
+    def _aliased(self, event: _Event) -> Node:
+        name = event.anchor or ""
+        if name in self._open_anchors:
+            raise _Refused("P007", f"The alias *{name} holds itself.", event.mark, "Write the value out.")
+        if name not in self._anchors:
+            suggestion = "Quote the value if the `*` is meant as a character."
+            raise _Refused("P004", f"The alias *{name} has no anchor above it.", event.mark, suggestion)
+        return self._anchors[name]
+
+    def _anchored(self, event: _Event, node: Node) -> Node:
+        if event.anchor:
+            self._anchors[event.anchor] = node
+        return node
+
+    def _items(self, depth: int) -> list[Node]:
+        items: list[Node] = []
+        for event in self._events:
+            if event.kind == "SequenceEnd":
+                break
+            items.append(self._node(event, depth + 1))
+        return items
+
+    def _pairs(self, depth: int) -> dict[str, tuple[Node, Node]]:
+        pairs: dict[str, tuple[Node, Node]] = {}
+        for event in self._events:
+            if event.kind == "MappingEnd":
+                break
+            key = self._node(event, depth + 1)
+            value = self._node(next(self._events), depth + 1)
+            name = self._key_text(key)
+            if name in pairs:
+                first = pairs[name][0].mark.line
+                message = f"The key `{name}` is given twice, first in line {first}."
+                self._problem("P005", message, key.mark, "Keep one of them.")
+            elif name is not None:
+                pairs[name] = (key, value)
+        return pairs
+
+    def _key_text(self, key: Node) -> str | None:
+        if isinstance(key.value, str):
+            return key.value
+        if isinstance(key.value, (list, dict)):
+            suggestion = "Quote a text that begins with `{{` or `[`."
+            self._problem("P009", "A list or mapping stands where a key must be.", key.mark, suggestion)
+            return None
+        word = "null" if key.value is None else str(key.value).lower()
+        self._problem("P009", f"The key `{word}` is not text.", key.mark, f'Write `"{word}":`.')
+        return word
+
+    def _scalar(self, event: _Event) -> Node:
+        value: object = event.value
+        unreadable = False
+        if event.plain and event.style in (None, ""):
+            try:
+                value = plain_value(event.value)
+            except ValueError as fault:
+                self._problem("P010", str(fault), event.mark, "Quote it if it is meant as text.")
+                value, unreadable = None, True
+        return Node(value, event.mark, event.style, unreadable, event.end)
+
+    # Nodes to values
+
+    def _value(self, node: Node, path: Path, key: Mark | None) -> object:
+        self._count_node(node.mark)
+        if len(path) > MAX_NESTING:
+            raise _too_deep(node.mark)
+        self._positions.add(path, node, key)
+        content = node.value
+        if isinstance(content, list):
+            items = cast("list[Node]", content)
+            return [self._value(item, (*path, index), None) for index, item in enumerate(items)]
+        if isinstance(content, dict):
+            pairs = cast("Mapping[str, tuple[Node, Node]]", content)
+            return {name: self._value(item, (*path, name), at.mark) for name, (at, item) in pairs.items()}
+        return content
+
+    def _count_node(self, mark: Mark) -> None:
+        self._count += 1
+        if self._count > MAX_NODES:
+            message = f"The document stands for more than {MAX_NODES:,} values."
+            raise _Refused("P007", message, mark, "Use fewer aliases; move data into the input.")
+
+    def _problem(self, code: str, message: str, mark: Mark, suggestion: str) -> None:
+        self.problems.append(Problem(code, "error", message, *mark, suggestion))
+
+
+_WORDS: dict[str, object] = {
+    "": None, "~": None, "null": None, "Null": None, "NULL": None,
+    "true": True, "True": True, "TRUE": True,
+    "false": False, "False": False, "FALSE": False,
+}  # fmt: skip
+_INTEGER = re.compile(r"[-+]?[0-9]+")
+_BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+
+
+def plain_value(text: str) -> object:
+    """The value of an unquoted scalar by the core schema of YAML 1.2: null, booleans, numbers, else text.
+
+    Raises:
+        ValueError: a number that is not finite or longer than `MAX_NUMBER_DIGITS`.
+    """
+    if text in _WORDS:
+        return _WORDS[text]
+    if text[0] not in "-+.0123456789":
+        return text
+    if _NOT_FINITE.fullmatch(text):
+        raise ValueError(f"The number {text} is not finite; JSON has no such value.")
+    is_number = _INTEGER.fullmatch(text) or _BASED.fullmatch(text) or _FLOAT.fullmatch(text)
+    if is_number and len(text) > MAX_NUMBER_DIGITS:
+        raise ValueError(f"A number of more than {MAX_NUMBER_DIGITS} digits.")
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if _BASED.fullmatch(text):
+        return int(text, 0)
+    if _FLOAT.fullmatch(text):
+        number = float(text)
+        if not math.isfinite(number):
+            raise ValueError(f"The number {text} is too large.")
+        return number
+    return text
