@@ -85,6 +85,19 @@ class CancelExecution(Command, frozen=True, kw_only=True):
     by: str | None = None
 
 
+class RetryStep(Command, frozen=True, kw_only=True):
+    """Go on with a failed execution: what failed or was cancelled runs again, what completed is kept.
+
+    With `step_id` that step and everything after it run again too, from the beginning. `input` replaces
+    the execution's input; the steps that failed then begin a new visit.
+    """
+
+    step_id: StepId | None = None
+    input: Value | None = None
+    blobs: dict[str, bytes] = {}
+    by: str | None = None
+
+
 AnyCommand = (
     StartExecution
     | RecordResult
@@ -94,5 +107,6 @@ AnyCommand = (
     | PauseExecution
     | ResumeExecution
     | CancelExecution
+    | RetryStep
 )
 """Every command there is; the durable inbox decodes with it."""

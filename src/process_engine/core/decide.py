@@ -27,8 +27,8 @@ Rule 2: this file knows no database, agent, clock or network.
 
 from __future__ import annotations
 
-from collections import ChainMap, deque
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -38,17 +38,16 @@ from process_engine.core import commands as c
 from process_engine.core import events as e
 from process_engine.core.backoff import delay_seconds
 from process_engine.core.config import ExecutionConfig
+from process_engine.core.draft import Draft
 from process_engine.core.edges import Verdict, join_verdict
-from process_engine.core.evolve import Evolution
 from process_engine.core.failures import Failure
 from process_engine.core.inline import timer_output
 from process_engine.core.plan import Plan, StepPlan
 from process_engine.core.results import Completed, Failed, StepResult, Usage, WaitUntil
-from process_engine.core.scope import ExecutionScope, ValueNotLoaded
+from process_engine.core.scope import ValueNotLoaded
 from process_engine.core.state import Execution, ExecutionStatus, SkipReason, StepState, StepStatus
 from process_engine.core.transition import Needs, Transition
-from process_engine.core.values import Blobs, Value, pack
-from process_engine.core.work import WorkId, WorkItem, execution_work, step_work
+from process_engine.core.values import Blobs, Value
 from process_engine.errors import CommandRejected, ExpressionError, OutputTooLarge
 from process_engine.ids import StepId
 
@@ -79,96 +78,11 @@ def transition(
                 f"there is no execution {command.execution_id}.",
                 remedy="`process-engine list` shows what there is.",
             )
-        draft = _Draft(plan, execution, now, blobs)
+        draft = Draft(plan, execution, now, blobs)
         _obey(draft, command)
         return draft.finish()
     except ValueNotLoaded as missing:
         return Needs((missing.ref,))
-
-
-class _Draft:
-    """A transition in the making: recording an event appends it and applies it, in one act."""
-
-    def __init__(
-        self,
-        plan: Plan,
-        execution: Execution | None,
-        now: datetime,
-        blobs: Blobs,
-        created: e.ExecutionCreated | None = None,
-    ) -> None:
-        self.plan = plan
-        self.before = execution
-        self.state = Evolution(plan, execution, created)
-        self.blobs = blobs
-        self.new_blobs: dict[str, bytes] = {}
-        # What this very transition records can be read by what it starts, before any store has it.
-        self.scope = ExecutionScope(self.state, ChainMap(self.new_blobs, dict(blobs)))
-        # Time never goes back within an execution, whatever the machine's clock does.
-        self.now = max(now, self.state.timestamp)
-        self.events: list[e.Event] = [created] if created is not None else []
-        self.settled: deque[StepId] = deque()
-
-    @property
-    def config(self) -> ExecutionConfig:
-        return self.state.created.config
-
-    def record(self, kind: Callable[..., e.Event], **fields: object) -> None:
-        created = self.state.created
-        event = kind(
-            execution_id=created.execution_id,
-            sequence=self.state.sequence + 1,
-            timestamp=self.now,
-            process_name=created.process_name,
-            correlation_id=created.correlation_id,
-            **fields,
-        )
-        self.state.apply(event)
-        self.events.append(event)
-
-    def record_step(self, kind: Callable[..., e.StepEvent], step_id: StepId, **fields: object) -> None:
-        state = self.state.step(step_id)
-        fields.setdefault("attempt", state.attempt)
-        self.record(kind, step_id=step_id, visit=state.visit, **fields)
-
-    def pack(self, value: object) -> Value:
-        packed, blobs = pack(value)
-        self.new_blobs.update(blobs)
-        return packed
-
-    def finish(self) -> Transition:
-        """The transition, with the work that follows from the change of state."""
-        if not self.events:
-            assert self.before is not None
-            return Transition(self.before)
-        after = self.state.freeze()
-        work, done = _work_between(self.before, after, self.state.changed)
-        return Transition(after, tuple(self.events), work, done, tuple(self.state.changed), self.new_blobs)
-
-
-def _work_between(
-    before: Execution | None, after: Execution, changed: Mapping[StepId, None]
-) -> tuple[tuple[WorkItem, ...], tuple[WorkId, ...]]:
-    """What is owed now and was not before, and what was owed and is not any more."""
-    work: list[WorkItem] = []
-    done: list[WorkId] = []
-
-    def compare(key: str, old: WorkItem | None, new: WorkItem | None) -> None:
-        if new is not None and new != old:
-            work.append(new)
-        elif new is None and old is not None:
-            done.append(WorkId(after.id, key))
-
-    for step_id in changed:
-        old = step_work(before.id, step_id, before.step(step_id)) if before is not None else None
-        compare(step_id, old, step_work(after.id, step_id, after.step(step_id)))
-    earlier = (
-        {item.key: item for item in execution_work(before.id, before.head)} if before is not None else {}
-    )
-    later = {item.key: item for item in execution_work(after.id, after.head)}
-    for key in {**earlier, **later}:
-        compare(key, earlier.get(key), later.get(key))
-    return tuple(work), tuple(done)
 
 
 # ---------------------------------------------------------------- commands
@@ -189,7 +103,7 @@ def _start(plan: Plan, execution: Execution | None, command: c.StartExecution, n
         config=_effective(plan, command.config),
         started_by=command.started_by,
     )
-    draft = _Draft(plan, None, now, command.blobs, created)
+    draft = Draft(plan, None, now, command.blobs, created)
     draft.new_blobs.update(command.blobs)
     if not command.hold:
         _begin(draft)
@@ -202,7 +116,7 @@ def _effective(plan: Plan, config: ExecutionConfig) -> ExecutionConfig:
     return msgspec.structs.replace(config, max_concurrent_steps=min(bounds, default=0))
 
 
-def _obey(draft: _Draft, command: c.AnyCommand) -> None:
+def _obey(draft: Draft, command: c.AnyCommand) -> None:
     match command:
         case c.RecordResult():
             _record_result(draft, command)
@@ -218,13 +132,15 @@ def _obey(draft: _Draft, command: c.AnyCommand) -> None:
             _resume(draft, command)
         case c.CancelExecution():
             _cancel(draft, command)
+        case c.RetryStep():
+            _retry(draft, command)
         case c.StartExecution():
             raise AssertionError("handled before")
         case _:
             assert_never(command)
 
 
-def _begin(draft: _Draft) -> None:
+def _begin(draft: Draft) -> None:
     """Start the execution: every step without edges is looked at, in definition order."""
     timeout = draft.plan.timeout_seconds
     deadline = draft.now + timedelta(seconds=timeout) if timeout is not None else None
@@ -234,7 +150,7 @@ def _begin(draft: _Draft) -> None:
     _advance(draft)
 
 
-def _record_result(draft: _Draft, command: c.RecordResult) -> None:
+def _record_result(draft: Draft, command: c.RecordResult) -> None:
     step = _known_step(draft, command.step_id)
     state = draft.state.step(step.id)
     if (state.status, state.visit, state.attempt) != (StepStatus.RUNNING, command.visit, command.attempt):
@@ -248,7 +164,7 @@ def _record_result(draft: _Draft, command: c.RecordResult) -> None:
     _advance(draft)
 
 
-def _wake(draft: _Draft, command: c.WakeStep) -> None:
+def _wake(draft: Draft, command: c.WakeStep) -> None:
     step = _known_step(draft, command.step_id)
     state = draft.state.step(step.id)
     if (state.status, state.visit, state.attempt) != (StepStatus.WAITING, command.visit, command.attempt):
@@ -269,7 +185,7 @@ def _wake(draft: _Draft, command: c.WakeStep) -> None:
     _advance(draft)
 
 
-def _interrupt(draft: _Draft, command: c.InterruptAttempt) -> None:
+def _interrupt(draft: Draft, command: c.InterruptAttempt) -> None:
     step = _known_step(draft, command.step_id)
     state = draft.state.step(step.id)
     if (state.status, state.visit, state.attempt) != (StepStatus.RUNNING, command.visit, command.attempt):
@@ -294,7 +210,7 @@ def _interrupt(draft: _Draft, command: c.InterruptAttempt) -> None:
     _advance(draft)
 
 
-def _reach_deadline(draft: _Draft, command: c.ReachDeadline) -> None:
+def _reach_deadline(draft: Draft, command: c.ReachDeadline) -> None:
     state = draft.state
     if state.status.is_final:
         return
@@ -310,14 +226,14 @@ def _reach_deadline(draft: _Draft, command: c.ReachDeadline) -> None:
     _advance(draft)
 
 
-def _pause(draft: _Draft, command: c.PauseExecution) -> None:
+def _pause(draft: Draft, command: c.PauseExecution) -> None:
     _require(draft, "pause", ExecutionStatus.RUNNING)
     if draft.state.stopping is not None:
         raise CommandRejected(f"execution {command.execution_id} is about to fail, it cannot be paused.")
     draft.record(e.ProcessPaused, reason=command.reason, by=command.by)
 
 
-def _resume(draft: _Draft, command: c.ResumeExecution) -> None:
+def _resume(draft: Draft, command: c.ResumeExecution) -> None:
     _require(draft, "resume", ExecutionStatus.PENDING, ExecutionStatus.PAUSED)
     if draft.state.status is ExecutionStatus.PENDING:
         _begin(draft)
@@ -326,19 +242,56 @@ def _resume(draft: _Draft, command: c.ResumeExecution) -> None:
     for step_id in draft.state.queue:
         # Inline steps stand in line only while paused; they need no slot, so nobody is overtaken.
         step = draft.plan.steps[step_id]
-        if step.inline is not None and draft.state.step(step_id).status is StepStatus.READY:
+        ready = draft.state.step(step_id).status is StepStatus.READY
+        if step.inline is not None and ready and _may_start(draft):
             _run(draft, step)
     _advance(draft)
 
 
-def _cancel(draft: _Draft, command: c.CancelExecution) -> None:
+def _cancel(draft: Draft, command: c.CancelExecution) -> None:
     _require(draft, "cancel", ExecutionStatus.PENDING, ExecutionStatus.RUNNING, ExecutionStatus.PAUSED)
     for step_id in _in_motion(draft, draft.plan.order):
         draft.record_step(e.StepCancelled, step_id, reason="cancelled")
     draft.record(e.ProcessCancelled, reason=command.reason, by=command.by)
 
 
-def _require(draft: _Draft, action: str, *allowed: ExecutionStatus) -> None:
+def _retry(draft: Draft, command: c.RetryStep) -> None:
+    """Take a failed execution back: what did not succeed runs again, and what `step_id` asks for."""
+    _require(draft, "retry", ExecutionStatus.FAILED)
+    again = (
+        set(draft.plan.region(_known_step(draft, command.step_id).id)) if command.step_id else set[StepId]()
+    )
+    steps = [step_id for step_id in draft.plan.order if step_id in again or _is_to_retry(draft, step_id)]
+    if command.input is not None:
+        draft.new_blobs.update(command.blobs)
+        # Asked something else, a step that failed does something else: a new visit, with a key of its own.
+        again.update(step_id for step_id in steps if draft.state.step(step_id).attempt)
+    timeout = draft.plan.timeout_seconds
+    draft.record(
+        e.ProcessReopened,
+        steps=tuple(steps),
+        again=tuple(step_id for step_id in steps if step_id in again),
+        input=command.input,
+        deadline=draft.now + timedelta(seconds=timeout) if timeout is not None else None,
+        by=command.by,
+    )
+    for step_id in steps:
+        _look(draft, step_id)
+    _advance(draft)
+
+
+def _is_to_retry(draft: Draft, step_id: StepId) -> bool:
+    state = draft.state.step(step_id)
+    match state.status:
+        case StepStatus.FAILED:
+            return state.handled_by is None
+        case StepStatus.SKIPPED:
+            return state.reason == SkipReason.DEPENDENCY_FAILED
+        case _:
+            return state.status is StepStatus.CANCELLED
+
+
+def _require(draft: Draft, action: str, *allowed: ExecutionStatus) -> None:
     status = draft.state.status
     if status not in allowed:
         raise CommandRejected(
@@ -347,7 +300,7 @@ def _require(draft: _Draft, action: str, *allowed: ExecutionStatus) -> None:
         )
 
 
-def _known_step(draft: _Draft, step_id: StepId) -> StepPlan:
+def _known_step(draft: Draft, step_id: StepId) -> StepPlan:
     step = draft.plan.steps.get(step_id)
     if step is None:
         raise CommandRejected(f"process {draft.plan.name} has no step {step_id}.")
@@ -357,7 +310,7 @@ def _known_step(draft: _Draft, step_id: StepId) -> StepPlan:
 # ---------------------------------------------------------------- going on
 
 
-def _advance(draft: _Draft) -> None:
+def _advance(draft: Draft) -> None:
     """Work off the line of settled steps, fill free slots, and end the execution if nothing is left."""
     while True:
         while draft.settled:
@@ -368,7 +321,7 @@ def _advance(draft: _Draft) -> None:
     _finish_if_done(draft)
 
 
-def _look(draft: _Draft, step_id: StepId) -> None:
+def _look(draft: Draft, step_id: StepId) -> None:
     """Decide about a step one of whose edges has settled."""
     state = draft.state
     if state.step(step_id).status is not StepStatus.PENDING or not _may_start(draft):
@@ -386,11 +339,11 @@ def _look(draft: _Draft, step_id: StepId) -> None:
             assert_never(verdict)
 
 
-def _may_start(draft: _Draft) -> bool:
+def _may_start(draft: Draft) -> bool:
     return draft.state.stopping is None and not draft.state.status.is_final
 
 
-def _consider(draft: _Draft, step: StepPlan) -> None:
+def _consider(draft: Draft, step: StepPlan) -> None:
     """The edges allow the step: its condition decides, once per visit."""
     try:
         wanted = step.condition is None or step.condition.evaluate(draft.scope) is True
@@ -403,12 +356,12 @@ def _consider(draft: _Draft, step: StepPlan) -> None:
         _skip(draft, step.id, SkipReason.CONDITION_FALSE)
 
 
-def _skip(draft: _Draft, step_id: StepId, reason: str) -> None:
+def _skip(draft: Draft, step_id: StepId, reason: str) -> None:
     draft.record_step(e.StepSkipped, step_id, reason=str(reason))
     draft.settled.append(step_id)
 
 
-def _admit(draft: _Draft, step: StepPlan) -> None:
+def _admit(draft: Draft, step: StepPlan) -> None:
     """The step, or its next attempt, may run: now, or when its turn comes."""
     overtakes = bool(draft.state.queue) and step.inline is None
     if overtakes or not _has_room(draft, step):
@@ -417,31 +370,36 @@ def _admit(draft: _Draft, step: StepPlan) -> None:
         _run(draft, step)
 
 
-def _has_room(draft: _Draft, step: StepPlan) -> bool:
+def _has_room(draft: Draft, step: StepPlan) -> bool:
     if draft.state.status is ExecutionStatus.PAUSED:
         return False
     slots = draft.config.max_concurrent_steps
     return step.inline is not None or not slots or draft.state.running < slots
 
 
-def _start_queued(draft: _Draft) -> bool:
-    """Start what stands in line, in its order, as far as there is room; whether that settled anything."""
+def _start_queued(draft: Draft) -> bool:
+    """Start what stands in line, in its order, as far as there is room; whether anything was started."""
+    started = False
     for step_id in draft.state.queue:
         step = draft.plan.steps[step_id]
         if not _may_start(draft) or not _has_room(draft, step):
             break
-        _run(draft, step)
-    return bool(draft.settled)
+        # A start that fails may go back to a step before others in this line: they begin anew.
+        if draft.state.step(step_id).status is StepStatus.READY:
+            _run(draft, step)
+            started = True
+    return started
 
 
-def _run(draft: _Draft, step: StepPlan) -> None:
+def _run(draft: Draft, step: StepPlan) -> None:
     """Begin the visit, or its next attempt."""
     state = draft.state.step(step.id)
-    if state.attempt:
+    if state.started_at is not None:
         draft.record_step(e.AttemptStarted, step.id, attempt=state.attempt + 1)
         return
     try:
         request = _render(draft, step)
+        packed = draft.pack(request) if request is not None else None
     except (ExpressionError, OutputTooLarge) as error:
         _fail_for_good(draft, step, Failure(error.code, str(error), step.id), _NO_USAGE)
         return
@@ -449,22 +407,22 @@ def _run(draft: _Draft, step: StepPlan) -> None:
     draft.record_step(
         e.StepStarted,
         step.id,
-        attempt=1,
+        attempt=state.attempt + 1,
         step_type=step.type,
         agent=agent if isinstance(agent, str) else None,
-        request=draft.pack(request) if request is not None else None,
+        request=packed,
     )
     if step.inline is not None:
         _decide_inline(draft, step)
 
 
-def _render(draft: _Draft, step: StepPlan) -> dict[str, object] | None:
+def _render(draft: Draft, step: StepPlan) -> dict[str, object] | None:
     if not step.request:
         return None
     return {name: template.render(draft.scope) for name, template in step.request}
 
 
-def _decide_inline(draft: _Draft, step: StepPlan) -> None:
+def _decide_inline(draft: Draft, step: StepPlan) -> None:
     assert step.inline is not None
     try:
         result = step.inline.decide(draft.scope, draft.now)
@@ -476,7 +434,7 @@ def _decide_inline(draft: _Draft, step: StepPlan) -> None:
 # ---------------------------------------------------------------- results
 
 
-def _apply_result(draft: _Draft, step: StepPlan, result: StepResult) -> None:
+def _apply_result(draft: Draft, step: StepPlan, result: StepResult) -> None:
     match result:
         case Completed():
             try:
@@ -495,7 +453,7 @@ def _apply_result(draft: _Draft, step: StepPlan, result: StepResult) -> None:
             assert_never(result)
 
 
-def _complete(draft: _Draft, step: StepPlan, output: Value, result: Completed) -> None:
+def _complete(draft: Draft, step: StepPlan, output: Value, result: Completed) -> None:
     back = next((StepId(route) for route in result.routes or () if route in step.loops), None)
     if back is not None and draft.state.step(back).visit >= step.loops[back]:
         _exceed_visits(draft, step, back, step.loops[back], result.usage)
@@ -507,7 +465,7 @@ def _complete(draft: _Draft, step: StepPlan, output: Value, result: Completed) -
         draft.settled.append(step.id)
 
 
-def _exceed_visits(draft: _Draft, step: StepPlan, target: StepId, allowed: int, usage: Usage) -> None:
+def _exceed_visits(draft: Draft, step: StepPlan, target: StepId, allowed: int, usage: Usage) -> None:
     """A loop without end is a fault of the process: `on_error` does not handle it."""
     message = (
         f"{target} was visited {allowed} time(s), its max_visits; {step.id} would go back to it once more"
@@ -517,7 +475,7 @@ def _exceed_visits(draft: _Draft, step: StepPlan, target: StepId, allowed: int, 
     _after_failure(draft, step.id, failure)
 
 
-def _reopen(draft: _Draft, target: StepId, by: StepId) -> None:
+def _reopen(draft: Draft, target: StepId, by: StepId) -> None:
     """Go back to `target`: it and all its descendants begin a new visit."""
     region = draft.plan.region(target)
     for step_id in _in_motion(draft, region):
@@ -530,25 +488,25 @@ def _reopen(draft: _Draft, target: StepId, by: StepId) -> None:
         _look(draft, step_id)
 
 
-def _in_motion(draft: _Draft, steps: tuple[StepId, ...]) -> list[StepId]:
+def _in_motion(draft: Draft, steps: tuple[StepId, ...]) -> list[StepId]:
     """Those steps whose visit has begun and not ended: they run, wait, or stand in line to try again."""
     return [step_id for step_id in steps if _is_in_motion(draft.state.step(step_id))]
 
 
 def _is_in_motion(state: StepState) -> bool:
     return state.status in (StepStatus.RUNNING, StepStatus.WAITING, StepStatus.WAITING_APPROVAL) or (
-        state.status is StepStatus.READY and state.attempt > 0
+        state.status is StepStatus.READY and state.started_at is not None
     )
 
 
 # ---------------------------------------------------------------- failure
 
 
-def _on_failure(draft: _Draft, step: StepPlan, failed: Failed) -> None:
+def _on_failure(draft: Draft, step: StepPlan, failed: Failed) -> None:
     """An attempt failed: another one, or the end of the visit."""
     state = draft.state.step(step.id)
     failure = Failure(failed.code, failed.message, step.id)
-    tried = state.attempt - state.interruptions
+    tried = state.attempt - state.interruptions - state.forgiven
     again = (
         step.inline is None
         and draft.state.stopping is None
@@ -566,7 +524,7 @@ def _on_failure(draft: _Draft, step: StepPlan, failed: Failed) -> None:
     )
 
 
-def _fail_for_good(draft: _Draft, step: StepPlan, failure: Failure, usage: Usage) -> None:
+def _fail_for_good(draft: Draft, step: StepPlan, failure: Failure, usage: Usage) -> None:
     """No further attempt: `on_error` decides what the failure means."""
     action = step.on_error
     if draft.state.stopping is not None or action.action == "fail_process":
@@ -579,7 +537,7 @@ def _fail_for_good(draft: _Draft, step: StepPlan, failure: Failure, usage: Usage
         _go_to(draft, step, failure, usage)
 
 
-def _go_to(draft: _Draft, step: StepPlan, failure: Failure, usage: Usage) -> None:
+def _go_to(draft: Draft, step: StepPlan, failure: Failure, usage: Usage) -> None:
     target = step.on_error.target
     assert target is not None
     if not step.on_error.loop:
@@ -592,7 +550,7 @@ def _go_to(draft: _Draft, step: StepPlan, failure: Failure, usage: Usage) -> Non
         _reopen(draft, target, step.id)
 
 
-def _after_failure(draft: _Draft, step_id: StepId, failure: Failure) -> None:
+def _after_failure(draft: Draft, step_id: StepId, failure: Failure) -> None:
     """A failure that nothing handles: stop everything, or let independent branches run to their end."""
     if draft.state.stopping is not None:
         return
@@ -602,7 +560,7 @@ def _after_failure(draft: _Draft, step_id: StepId, failure: Failure) -> None:
         draft.settled.append(step_id)
 
 
-def _stop(draft: _Draft, failure: Failure) -> None:
+def _stop(draft: Draft, failure: Failure) -> None:
     """Nothing starts any more; what waits is cancelled, what runs may answer until the grace ends."""
     for step_id in _in_motion(draft, draft.plan.order):
         if draft.state.step(step_id).status is not StepStatus.RUNNING:
@@ -614,7 +572,7 @@ def _stop(draft: _Draft, failure: Failure) -> None:
 # ---------------------------------------------------------------- the end
 
 
-def _finish_if_done(draft: _Draft) -> None:
+def _finish_if_done(draft: Draft) -> None:
     state = draft.state
     if state.status.is_final or state.status is ExecutionStatus.PENDING:
         return
@@ -625,7 +583,7 @@ def _finish_if_done(draft: _Draft) -> None:
         _end(draft)
 
 
-def _end(draft: _Draft) -> None:
+def _end(draft: Draft) -> None:
     """Every step is settled: the execution completes, or fails by what nothing handled."""
     if draft.state.failure is not None:
         draft.record(e.ProcessFailed, failure=draft.state.failure)
@@ -638,7 +596,7 @@ def _end(draft: _Draft) -> None:
     draft.record(e.ProcessCompleted, outputs=outputs)
 
 
-def _outputs(draft: _Draft) -> dict[str, object]:
+def _outputs(draft: Draft) -> dict[str, object]:
     """The named outputs; without any, the output of each completed step that nothing depends on."""
     if draft.plan.outputs is not None:
         return {name: template.render(draft.scope) for name, template in draft.plan.outputs}

@@ -92,6 +92,19 @@ class ProcessResumed(Event, frozen=True, kw_only=True):
     by: str | None = None
 
 
+class ProcessReopened(Event, frozen=True, kw_only=True):
+    """A failed execution goes on. `steps` are as if never started; those in `again` begin a new visit.
+
+    `input` replaces the execution's input where it is given; `deadline` is when it times out now.
+    """
+
+    steps: tuple[StepId, ...]
+    again: tuple[StepId, ...] = ()
+    input: Value | None = None
+    deadline: datetime | None = None
+    by: str | None = None
+
+
 class ProcessStopping(Event, frozen=True, kw_only=True):
     """The execution is about to fail; running attempts may answer until `due` (bookkeeping)."""
 
@@ -199,6 +212,7 @@ AnyEvent = (
     | ProcessStarted
     | ProcessPaused
     | ProcessResumed
+    | ProcessReopened
     | ProcessStopping
     | ProcessCompleted
     | ProcessFailed

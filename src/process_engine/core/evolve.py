@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
@@ -52,6 +52,7 @@ class Evolution:
         "created",
         "deadline",
         "failure",
+        "input",
         "outputs",
         "pause_reason",
         "plan",
@@ -89,6 +90,7 @@ class Evolution:
         self.failure = head.failure
         self.outputs = head.outputs
         self.deadline = head.deadline
+        self.input = head.input
         self.cost = head.cost
         self.tokens = head.tokens
         # One copy of each table per transition, at the speed of memcpy: about 4 ns a step.
@@ -110,6 +112,7 @@ class Evolution:
         self.failure = None
         self.outputs: Value | None = None
         self.deadline: datetime | None = None
+        self.input: Value | None = None
         self.cost = Decimal(0)
         self.tokens = 0
         self.steps: dict[StepId, StepState] = {}
@@ -141,6 +144,7 @@ class Evolution:
             failure=self.failure,
             outputs=self.outputs,
             deadline=self.deadline,
+            input=self.input,
             cost=self.cost,
             tokens=self.tokens,
         )
@@ -199,18 +203,15 @@ class Evolution:
             target = StepId(edge.target)
             self._tallies[target] = add_edge(self._tallies[target], edge_state(edge, state))
 
-    def reopen(self, steps: Iterable[StepId]) -> None:
-        """Begin a new visit of each step; edges among them are open again, others keep their state."""
+    def reopen(self, steps: Iterable[StepId], again: Collection[StepId]) -> None:
+        """Put steps back to pending, those in `again` with a new visit.
+
+        Edges among them are open again, others keep their state.
+        """
         region = tuple(steps)
         for step_id in region:
             old = self.step(step_id)
-            fresh = StepState(
-                visit=old.visit + 1,
-                output=old.output,
-                has_output=old.has_output,
-                cost=old.cost,
-                tokens=old.tokens,
-            )
+            fresh = _new_visit(old) if step_id in again else _same_visit(old)
             if old.status is StepStatus.PENDING:
                 self.steps[step_id] = fresh
                 self.changed[step_id] = None
@@ -239,6 +240,29 @@ class Evolution:
         self.tokens += usage.tokens
 
 
+def _new_visit(old: StepState) -> StepState:
+    """The step as it is read until its new visit ends: the output of the last one stays."""
+    return StepState(
+        visit=old.visit + 1,
+        output=old.output,
+        has_output=old.has_output,
+        cost=old.cost,
+        tokens=old.tokens,
+    )
+
+
+def _same_visit(old: StepState) -> StepState:
+    """The visit as if it had not ended: its attempts are counted on, and forgiven."""
+    return StepState(
+        visit=old.visit,
+        attempt=old.attempt,
+        interruptions=old.interruptions,
+        forgiven=old.attempt - old.interruptions,
+        cost=old.cost,
+        tokens=old.tokens,
+    )
+
+
 # ---------------------------------------------------------------- one function per event
 
 
@@ -256,6 +280,15 @@ def _process_paused(evolution: Evolution, event: e.ProcessPaused) -> None:
 def _process_resumed(evolution: Evolution, event: e.ProcessResumed) -> None:
     evolution.become(ExecutionStatus.RUNNING)
     evolution.pause_reason = None
+
+
+def _process_reopened(evolution: Evolution, event: e.ProcessReopened) -> None:
+    evolution.become(ExecutionStatus.RUNNING)
+    evolution.completed_at = None
+    evolution.failure = None
+    evolution.deadline = event.deadline
+    evolution.input = event.input or evolution.input
+    evolution.reopen(event.steps, event.again)
 
 
 def _process_stopping(evolution: Evolution, event: e.ProcessStopping) -> None:
@@ -288,6 +321,8 @@ def _step_started(evolution: Evolution, event: e.StepStarted) -> None:
         status=StepStatus.RUNNING,
         visit=event.visit,
         attempt=event.attempt,
+        interruptions=state.interruptions,
+        forgiven=state.forgiven,
         started_at=event.timestamp,
         agent=event.agent,
         request=event.request,
@@ -336,6 +371,7 @@ def _settled(state: StepState, event: e.StepEvent, status: StepStatus, usage: Us
         visit=state.visit,
         attempt=state.attempt,
         interruptions=state.interruptions,
+        forgiven=state.forgiven,
         started_at=state.started_at,
         completed_at=event.timestamp,
         agent=state.agent,
@@ -352,6 +388,7 @@ def _step_completed(evolution: Evolution, event: e.StepCompleted) -> None:
         visit=state.visit,
         attempt=state.attempt,
         interruptions=state.interruptions,
+        forgiven=state.forgiven,
         started_at=state.started_at,
         completed_at=event.timestamp,
         agent=state.agent,
@@ -395,7 +432,7 @@ def _step_cancelled(evolution: Evolution, event: e.StepCancelled) -> None:
 
 
 def _steps_reopened(evolution: Evolution, event: e.StepsReopened) -> None:
-    evolution.reopen(event.steps)
+    evolution.reopen(event.steps, event.steps)
 
 
 _APPLY: Mapping[type[e.Event], Callable[[Evolution, e.Event], None]] = MappingProxyType(
@@ -405,6 +442,7 @@ _APPLY: Mapping[type[e.Event], Callable[[Evolution, e.Event], None]] = MappingPr
             e.ProcessStarted: _process_started,
             e.ProcessPaused: _process_paused,
             e.ProcessResumed: _process_resumed,
+            e.ProcessReopened: _process_reopened,
             e.ProcessStopping: _process_stopping,
             e.ProcessCompleted: _process_completed,
             e.ProcessFailed: _process_failed,

@@ -149,6 +149,12 @@ def results_are_final(audit: Audit) -> None:
             key = (event.step_id, event.visit)
             audit.demand("I4", key not in ended, f"{key} ended by {ended.get(key)} and again by {event.type}")
             ended[key] = event.type
+        elif isinstance(event, e.ProcessReopened):
+            for key in [key for key in ended if key[0] in event.steps]:
+                audit.demand(
+                    "I4", ended[key] != "StepCompleted" or key[0] in event.again, f"{key} was completed"
+                )
+                del ended[key]
     for step_id, state in audit.stored.steps.items():
         result = _last_output(audit, step_id)
         if result is not None and state.status is StepStatus.COMPLETED:
@@ -179,7 +185,10 @@ def nothing_starts_after_the_end(audit: Audit) -> None:
     """I6: after a cancel, or any other end, nothing starts."""
     ended: str | None = None
     for event in audit.events:
-        if isinstance(event, (e.ProcessCancelled, e.ProcessFailed, e.ProcessCompleted)):
+        if isinstance(event, e.ProcessReopened):
+            audit.demand("I6", ended == "ProcessFailed", f"reopened after {ended}")
+            ended = None
+        elif isinstance(event, (e.ProcessCancelled, e.ProcessFailed, e.ProcessCompleted)):
             audit.demand("I6", ended is None, f"ended by {ended} and again by {event.type}")
             ended = event.type
         elif ended is not None:
@@ -329,7 +338,7 @@ def _follow(states: dict[StepId, StepState], event: e.Event) -> None:
             states[step_id] = StepState(status=StepStatus.SKIPPED, reason=event.reason)
         case e.StepCancelled(step_id=step_id):
             states[step_id] = StepState(status=StepStatus.CANCELLED)
-        case e.StepsReopened():
+        case e.StepsReopened() | e.ProcessReopened():
             for step_id in event.steps:
                 states.pop(step_id, None)
         case _:

@@ -78,7 +78,7 @@ class ExecutionScope:
         created = self._evolution.created
         match name:
             case "input":
-                return unpack(created.input, self._blobs)
+                return unpack(self._evolution.input or created.input, self._blobs)
             case "execution":
                 started = self._evolution.started_at
                 return {

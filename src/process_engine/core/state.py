@@ -118,16 +118,17 @@ class SkipReason(StrEnum):
 class StepState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One step: its current visit, and the output of the latest settled one.
 
-    `attempt` counts the attempts begun in this visit, `interruptions` those among them that ended with the
-    process and do not count against `max_attempts`. `request` is what was rendered at the first start,
-    reused by every attempt and dropped when the visit ends. `queued` is the sequence number of the event
-    that put a `ready` step in line.
+    `attempt` counts the attempts begun in this visit; `interruptions` are those among them that ended with
+    the process, `forgiven` those before somebody asked to try again: neither counts against
+    `max_attempts`. `request` is what was rendered at the first start, reused by every attempt and dropped
+    when the visit ends. `queued` is the sequence number of the event that put a `ready` step in line.
     """
 
     status: StepStatus = StepStatus.PENDING
     visit: int = 1
     attempt: int = 0
     interruptions: int = 0
+    forgiven: int = 0
     started_at: datetime | None = None
     completed_at: datetime | None = None
     agent: str | None = None
@@ -165,7 +166,8 @@ class Head(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What changes about an execution as a whole.
 
     `sequence` and `timestamp` are those of its last event; `failure` is the first failure that nothing
-    handled, and becomes the execution's error when it ends.
+    handled, and becomes the execution's error when it ends. `input` replaces the one it was created with,
+    once a retry has brought another.
     """
 
     status: ExecutionStatus
@@ -178,6 +180,7 @@ class Head(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     failure: Failure | None = None
     outputs: Value | None = None
     deadline: datetime | None = None
+    input: Value | None = None
     cost: Decimal = Decimal(0)
     tokens: int = 0
 
@@ -223,6 +226,11 @@ class Execution(msgspec.Struct, frozen=True, gc=False):
     def status(self) -> ExecutionStatus:
         """The stored status."""
         return self.head.status
+
+    @property
+    def input(self) -> Value:
+        """What its steps read as `input`."""
+        return self.head.input or self.created.input
 
     def step(self, step_id: StepId) -> StepState:
         """The state of a step of the plan; untouched if it has no record yet."""

@@ -17,6 +17,7 @@ from process_engine.core.commands import (
     PauseExecution,
     ReachDeadline,
     ResumeExecution,
+    RetryStep,
     StartExecution,
     WakeStep,
 )
@@ -209,6 +210,36 @@ class Engine:
     async def resume(self, execution_id: str, *, by: str | None = None) -> ProcessExecution:
         """Go on with a paused or held execution."""
         return await self._command(ResumeExecution(execution_id=ExecutionId(execution_id), by=by))
+
+    async def retry(
+        self,
+        execution_id: str,
+        *,
+        from_step: str | None = None,
+        input: Mapping[str, object] | None = None,
+        by: str | None = None,
+    ) -> ProcessExecution:
+        """Take a failed execution back: what failed or was cancelled runs again, what completed is kept.
+
+        `from_step` and everything after it run again too. A changed `input` replaces the one there is; the
+        steps that failed then begin a new visit, and agents get a new Idempotency-Key for it.
+
+        Raises:
+            CommandRejected: the execution has not failed, or has no such step. Nothing was written.
+            InputRejected: the input breaks the process's schema. Nothing was written.
+        """
+        execution = await self._fetch(ExecutionId(execution_id))
+        definition = (await self._plans.load(execution.definition_hash)).definition
+        self._check(definition)
+        value, blobs = pack(accept_input(definition, dict(input))) if input is not None else (None, {})
+        command = RetryStep(
+            execution_id=execution.id,
+            step_id=StepId(from_step) if from_step is not None else None,
+            input=value,
+            blobs=blobs,
+            by=by,
+        )
+        return await self._command(command)
 
     async def _command(self, command: AnyCommand) -> ProcessExecution:
         return await self._view(await self._loop.submit(command))

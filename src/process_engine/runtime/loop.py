@@ -23,6 +23,7 @@ from process_engine.errors import (
     NotFound,
     OwnershipLost,
     ProcessEngineError,
+    StorageError,
     StorageUnavailable,
 )
 from process_engine.ids import ExecutionId
@@ -164,7 +165,7 @@ class Loop:
     async def _carry_out(self, batch: list[_Entry]) -> None:
         try:
             transitions = await self._decide_and_commit(batch)
-        except ProcessEngineError as error:
+        except StorageError as error:
             self._fail(error, batch)
             return
         except Exception as error:

@@ -134,7 +134,7 @@ class ProcessExecution:
     @property
     def input(self) -> object:
         """What it was started with."""
-        return self._value(self._execution.created.input)
+        return self._value(self._execution.input)
 
     @property
     def created_at(self) -> datetime:
@@ -178,7 +178,7 @@ class ProcessExecution:
 
 async def view(plan: Plan, execution: Execution, storage: OutputStorage) -> ProcessExecution:
     """The view of an execution, with every large value that it refers to loaded."""
-    values = [execution.created.input, *(state.output for state in execution.steps.values())]
+    values = [execution.input, *(state.output for state in execution.steps.values())]
     loaded = {value.ref.sha256: await storage.unpack(value) for value in values if value.ref is not None}
     outputs = execution.head.outputs
     unpacked = cast("dict[str, object]", await storage.unpack(outputs)) if outputs is not None else None

@@ -30,6 +30,8 @@ class VirtualClock:
         self._sleepers: list[tuple[datetime, int, asyncio.Future[None], int]] = []
         self._numbers = count()
         self._checking = False
+        # Grows with everything that begins or ends: a number that stays the same means quiet.
+        self._changes = 0
 
     def now(self) -> datetime:
         """The virtual time."""
@@ -84,21 +86,25 @@ class VirtualClock:
 
     def _change_outstanding(self, by: int) -> None:
         self._outstanding += by
+        self._changes += 1
         self._check_soon()
 
     def _check_soon(self) -> None:
         if self._may_jump() and not self._checking:
             self._checking = True
-            asyncio.get_running_loop().call_soon(self._check, QUIET_TURNS)
+            asyncio.get_running_loop().call_soon(self._check, QUIET_TURNS, self._changes)
 
     def _may_jump(self) -> bool:
         return self._outstanding == 0 and self._idle > 0
 
-    def _check(self, turns: int) -> None:
+    def _check(self, turns: int, changes: int) -> None:
         if not self._may_jump():
             self._checking = False
+        elif changes != self._changes:
+            # Something came and went between two looks: what follows from it needs its turns as well.
+            asyncio.get_running_loop().call_soon(self._check, QUIET_TURNS, self._changes)
         elif turns:
-            asyncio.get_running_loop().call_soon(self._check, turns - 1)
+            asyncio.get_running_loop().call_soon(self._check, turns - 1, changes)
         else:
             self._checking = False
             self._jump()

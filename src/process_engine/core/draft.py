@@ -1,0 +1,111 @@
+"""A transition in the making."""
+
+from __future__ import annotations
+
+from collections import ChainMap, deque
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from process_engine.core import events as e
+from process_engine.core.config import ExecutionConfig
+from process_engine.core.evolve import Evolution
+from process_engine.core.plan import Plan
+from process_engine.core.scope import ExecutionScope
+from process_engine.core.state import Execution
+from process_engine.core.transition import Transition
+from process_engine.core.values import Blobs, Value, pack
+from process_engine.core.work import WorkId, WorkItem, execution_work, step_work
+from process_engine.ids import StepId
+
+
+class Draft:
+    """A transition in the making: recording an event appends it and applies it, in one act.
+
+    `now` is the time of all its events; `scope` is what expressions read; `settled` is the line of steps
+    whose dependants are still to be looked at. Nothing is changed but by `record`.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        execution: Execution | None,
+        now: datetime,
+        blobs: Blobs,
+        created: e.ExecutionCreated | None = None,
+    ) -> None:
+        self.plan = plan
+        self.before = execution
+        self.state = Evolution(plan, execution, created)
+        self.blobs = blobs
+        self.new_blobs: dict[str, bytes] = {}
+        # What this very transition records can be read by what it starts, before any store has it.
+        self.scope = ExecutionScope(self.state, ChainMap(self.new_blobs, dict(blobs)))
+        # Time never goes back within an execution, whatever the machine's clock does.
+        self.now = max(now, self.state.timestamp)
+        self.events: list[e.Event] = [created] if created is not None else []
+        self.settled: deque[StepId] = deque()
+
+    @property
+    def config(self) -> ExecutionConfig:
+        """The configuration in force for this execution."""
+        return self.state.created.config
+
+    def record(self, kind: Callable[..., e.Event], **fields: object) -> None:
+        """Append the next event, an event of `kind` with these fields, and apply it."""
+        created = self.state.created
+        event = kind(
+            execution_id=created.execution_id,
+            sequence=self.state.sequence + 1,
+            timestamp=self.now,
+            process_name=created.process_name,
+            correlation_id=created.correlation_id,
+            **fields,
+        )
+        self.state.apply(event)
+        self.events.append(event)
+
+    def record_step(self, kind: Callable[..., e.StepEvent], step_id: StepId, **fields: object) -> None:
+        """Record an event about the current visit of a step, and its current attempt if none is given."""
+        state = self.state.step(step_id)
+        fields.setdefault("attempt", state.attempt)
+        self.record(kind, step_id=step_id, visit=state.visit, **fields)
+
+    def pack(self, value: object) -> Value:
+        """Make a value recordable; a large one is committed with this transition."""
+        packed, blobs = pack(value)
+        self.new_blobs.update(blobs)
+        return packed
+
+    def finish(self) -> Transition:
+        """The transition, with the work that follows from the change of state."""
+        if not self.events:
+            assert self.before is not None
+            return Transition(self.before)
+        after = self.state.freeze()
+        work, done = _work_between(self.before, after, self.state.changed)
+        return Transition(after, tuple(self.events), work, done, tuple(self.state.changed), self.new_blobs)
+
+
+def _work_between(
+    before: Execution | None, after: Execution, changed: Mapping[StepId, None]
+) -> tuple[tuple[WorkItem, ...], tuple[WorkId, ...]]:
+    """What is owed now and was not before, and what was owed and is not any more."""
+    work: list[WorkItem] = []
+    done: list[WorkId] = []
+
+    def compare(key: str, old: WorkItem | None, new: WorkItem | None) -> None:
+        if new is not None and new != old:
+            work.append(new)
+        elif new is None and old is not None:
+            done.append(WorkId(after.id, key))
+
+    for step_id in changed:
+        old = step_work(before.id, step_id, before.step(step_id)) if before is not None else None
+        compare(step_id, old, step_work(after.id, step_id, after.step(step_id)))
+    earlier = (
+        {item.key: item for item in execution_work(before.id, before.head)} if before is not None else {}
+    )
+    later = {item.key: item for item in execution_work(after.id, after.head)}
+    for key in {**earlier, **later}:
+        compare(key, earlier.get(key), later.get(key))
+    return tuple(work), tuple(done)
