@@ -48,6 +48,7 @@ class ExecutionEngine(Engine):
         event_bus: EventBus | None = None,
         new_id: Callable[[], ExecutionId] = new_execution_id,
         recover: bool = True,
+        serve_inbox: bool = True,
     ) -> None:
         if isinstance(repositories, (str, Path)):
             repositories = SqliteRepository(repositories)
@@ -60,6 +61,7 @@ class ExecutionEngine(Engine):
             new_id=new_id,
             preflight=lambda definition: require_agents(definition, agents),
             recover=recover,
+            serve_inbox=serve_inbox,
         )
 
 

@@ -34,7 +34,7 @@ from process_engine.runtime import inbox
 from process_engine.runtime.feed import EventBus, EventFeed, InMemoryEventBus
 from process_engine.runtime.loop import Loop
 from process_engine.runtime.outputs import OutputStorage
-from process_engine.runtime.ownership import take_over
+from process_engine.runtime.ownership import interruption_of, take_over
 from process_engine.runtime.plans import Plans
 from process_engine.runtime.ports import Clock, ExecutionRepository, ExecutionSummary
 from process_engine.runtime.registry import StepHandlerRegistry
@@ -54,7 +54,8 @@ Predicate = Callable[[Execution], bool]
 class Engine:
     """Runs executions on one store, from entering it to leaving it.
 
-    Entering takes the store over and, with `recover`, goes on with everything open in it. Leaving ends
+    Entering takes the store over and, with `recover`, goes on with everything open in it; with `serve_inbox`
+    it carries out what other processes ask for. Leaving ends
     attempts without recording them, as a crash would; `drain` first lets them finish.
     """
 
@@ -69,6 +70,7 @@ class Engine:
         new_id: Callable[[], ExecutionId] = new_execution_id,
         preflight: Preflight | None = None,
         recover: bool = True,
+        serve_inbox: bool = True,
     ) -> None:
         self._repository = repositories
         self._registry = registry
@@ -80,10 +82,13 @@ class Engine:
         self._new_id = new_id
         self._preflight = preflight
         self._recover = recover
+        self._serve_inbox = serve_inbox
         self._plans = Plans(repositories)
         self._timers = Timers(self._clock)
         self._alarms: dict[tuple[ExecutionId, str], Alarm] = {}
         self._watchers: dict[ExecutionId, list[tuple[Predicate, asyncio.Future[Execution]]]] = {}
+        # Unfinished executions whose work this process drives.
+        self._adopted: set[ExecutionId] = set()
         self._left_alone: dict[ExecutionId, ProcessEngineError] = {}
         self._draining = False
 
@@ -127,7 +132,8 @@ class Engine:
         if self._recover:
             with self._clock.outstanding():
                 await self._take_over()
-        self._services.append(self._attempts.create_task(inbox.serve(self._repository, self._loop.submit)))
+        if self._serve_inbox:
+            self._services.append(self._attempts.create_task(inbox.serve(self._repository, self._serve)))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -187,6 +193,10 @@ class Engine:
             started_by=started_by,
             hold=hold,
         )
+        if execution_id is not None and await self._loop.fetch(execution_id) is not None:
+            return await self._view(await self._adopt_stored(execution_id))
+        # Adopted before it exists, so that nothing of it is missed; refused starts never get this far.
+        self._adopted.add(command.execution_id)
         started = await self._loop.submit(command, plan, is_new=execution_id is None)
         return await self._view(started)
 
@@ -209,6 +219,7 @@ class Engine:
 
     async def resume(self, execution_id: str, *, by: str | None = None) -> ProcessExecution:
         """Go on with a paused or held execution."""
+        await self._adopt_stored(ExecutionId(execution_id))
         return await self._command(ResumeExecution(execution_id=ExecutionId(execution_id), by=by))
 
     async def retry(
@@ -228,9 +239,8 @@ class Engine:
             CommandRejected: the execution has not failed, or has no such step. Nothing was written.
             InputRejected: the input breaks the process's schema. Nothing was written.
         """
-        execution = await self._fetch(ExecutionId(execution_id))
+        execution = await self._adopt_stored(ExecutionId(execution_id))
         definition = (await self._plans.load(execution.definition_hash)).definition
-        self._check(definition)
         value, blobs = pack(accept_input(definition, dict(input))) if input is not None else (None, {})
         command = RetryStep(
             execution_id=execution.id,
@@ -267,7 +277,7 @@ class Engine:
         self._watchers.setdefault(execution_id, []).append((predicate, future))
         try:
             found = await self._fetch(execution_id)
-            if predicate(found) or execution_id in self._left_alone:
+            if predicate(found) or execution_id not in self._adopted:
                 return found
             with self._clock.idle():
                 return await future
@@ -322,12 +332,43 @@ class Engine:
             if fault is not None:
                 log.warning("left alone execution=%s reason=%s", execution_id, fault)
                 self._left_alone[execution_id] = fault
+            else:
+                self._adopted.add(execution_id)
         await take_over(
             self._repository,
-            adopts=lambda execution_id: execution_id not in self._left_alone,
+            adopts=self._adopted.__contains__,
             interrupt=self._loop.post,
             arm=self._arm,
         )
+
+    async def _adopt_stored(self, execution_id: ExecutionId) -> Execution:
+        """Drive an execution of the store from now on, as taking over does with all of them.
+
+        Raises:
+            NotFound: there is no such execution.
+            ConfigurationInvalid: its agents or step types are not known here.
+        """
+        execution = await self._fetch(execution_id)
+        if execution_id in self._adopted:
+            return execution
+        self._check((await self._plans.load(execution.definition_hash)).definition)
+        self._adopted.add(execution_id)
+        self._left_alone.pop(execution_id, None)
+        for step_id, state in execution.steps.items():
+            item = step_work(execution.id, step_id, state)
+            if item is not None and item.kind is WorkKind.ATTEMPT:
+                self._loop.post(interruption_of(item))
+            elif item is not None:
+                self._arm(item)
+        for item in execution_work(execution.id, execution.head):
+            self._arm(item)
+        return execution
+
+    async def _serve(self, command: AnyCommand) -> Execution:
+        """Carry out a command from the inbox; what makes an execution go on makes it ours as well."""
+        if isinstance(command, (ResumeExecution, RetryStep)):
+            await self._adopt_stored(command.execution_id)
+        return await self._loop.submit(command)
 
     # ------------------------------------------------------------ after each commit
 
@@ -369,6 +410,8 @@ class Engine:
         self._tell(execution)
 
     def _tell(self, execution: Execution) -> None:
+        if execution.status.is_final:
+            self._adopted.discard(execution.id)
         watchers = self._watchers.get(execution.id)
         if watchers is None:
             return

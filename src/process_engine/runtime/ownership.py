@@ -33,14 +33,7 @@ async def take_over(
     async for item in repository.attempts():
         if adopts(item.execution_id):
             attempts += 1
-            interrupt(
-                InterruptAttempt(
-                    execution_id=item.execution_id,
-                    step_id=StepId(item.key),
-                    visit=item.visit,
-                    attempt=item.attempt,
-                )
-            )
+            interrupt(interruption_of(item))
     after: tuple[datetime, ExecutionId, str] | None = None
     while page := await repository.timers(after=after, limit=PAGE):
         for item in page:
@@ -51,3 +44,10 @@ async def take_over(
                 arm(item)
     if attempts or timers:
         log.info("took over attempts=%d timers=%d", attempts, timers)
+
+
+def interruption_of(item: WorkItem) -> InterruptAttempt:
+    """The command that says that nobody runs this attempt any more."""
+    return InterruptAttempt(
+        execution_id=item.execution_id, step_id=StepId(item.key), visit=item.visit, attempt=item.attempt
+    )

@@ -1,0 +1,23 @@
+"""The command `process-engine`, and `python -m process_engine`."""
+
+from __future__ import annotations
+
+import sys
+
+from process_engine.cli.commands import run_command_line
+from process_engine.cli.tools import Tools
+
+# Given by name: `--help` must not wait for what only a run needs.
+TOOLS = Tools(
+    engine="process_engine.app:ExecutionEngine",
+    agent_process="process_engine.testing.agent_process:start_agent_process",
+)
+
+
+def main() -> None:
+    """Run the command line of this process and end with its exit code."""
+    sys.exit(run_command_line(TOOLS, sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Where the steps of an execution stand, kept up to date from its events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from process_engine.cli.story import spelled
+from process_engine.core import events as e
+from process_engine.core.state import ExecutionStatus, StepStatus
+from process_engine.definition.document import ProcessDefinition
+from process_engine.ids import ExecutionId
+from process_engine.runtime.view import ProcessExecution, StepExecution
+
+_NEVER_STARTED = frozenset({StepStatus.PENDING, StepStatus.READY})
+
+
+@dataclass(slots=True)
+class Row:
+    """One step. `note` says what people want to know beside the status; `due` is the moment it waits for."""
+
+    id: str
+    type: str
+    status: StepStatus = StepStatus.PENDING
+    visit: int = 1
+    attempt: int = 0
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    due: datetime | None = None
+    note: str = ""
+    agent: str = ""
+
+
+class Board:
+    """All steps of one execution, in definition order, and the execution itself."""
+
+    def __init__(self, execution_id: ExecutionId, process: str, version: str, rows: Iterable[Row]) -> None:
+        self.execution_id = execution_id
+        self.process = process
+        self.version = version
+        self.status = ExecutionStatus.PENDING
+        self.started_at: datetime | None = None
+        self.ended_at: datetime | None = None
+        self.rows = {row.id: row for row in rows}
+
+    @classmethod
+    def of_definition(cls, execution_id: ExecutionId, definition: ProcessDefinition) -> Board:
+        """The board of an execution that has not begun."""
+        rows = [Row(step.id, step.type) for step in definition.steps]
+        return cls(execution_id, definition.name, definition.version, rows)
+
+    @classmethod
+    def of_execution(cls, execution: ProcessExecution) -> Board:
+        """The board of an execution as it stands."""
+        rows = [
+            Row(
+                step.id,
+                step.type,
+                step.status,
+                max(step.visits, 1),
+                step.attempts,
+                step.started_at,
+                step.completed_at,
+                step.due,
+                _remark(step),
+            )
+            for step in execution.step_executions.values()
+        ]
+        board = cls(execution.id, execution.process_name, execution.version, rows)
+        board.status = execution.status
+        board.started_at, board.ended_at = execution.started_at, execution.completed_at
+        return board
+
+    def note(self, event: e.Event) -> None:
+        """Take in what happened; events of other executions are for their own boards."""
+        if isinstance(event, e.StepEvent):
+            self._note_step(event, self.rows[event.step_id])
+        else:
+            self._note_execution(event)
+
+    def _note_execution(self, event: e.Event) -> None:
+        match event:
+            case e.ProcessStarted():
+                self.status, self.started_at = ExecutionStatus.RUNNING, event.timestamp
+            case e.ProcessPaused():
+                self.status = ExecutionStatus.PAUSED
+            case e.ProcessResumed():
+                self.status = ExecutionStatus.RUNNING
+            case e.ProcessCompleted():
+                self._end(ExecutionStatus.COMPLETED, event)
+            case e.ProcessFailed():
+                self._end(ExecutionStatus.FAILED, event)
+            case e.ProcessCancelled():
+                self._end(ExecutionStatus.CANCELLED, event)
+            case e.StepsReopened():
+                self._reopen(event)
+            case _:
+                pass
+
+    def _end(self, status: ExecutionStatus, event: e.Event) -> None:
+        self.status, self.ended_at = status, event.timestamp
+        for row in self.rows.values():
+            if row.status in _NEVER_STARTED:
+                row.status = StepStatus.CANCELLED
+
+    def _reopen(self, event: e.StepsReopened) -> None:
+        for step_id in event.steps:
+            row = self.rows[step_id]
+            self.rows[step_id] = Row(row.id, row.type, visit=row.visit + 1)
+
+    def _note_step(self, event: e.StepEvent, row: Row) -> None:
+        row.visit, row.attempt = event.visit, event.attempt or row.attempt
+        row.due = None
+        match event:
+            case e.StepQueued():
+                row.status = StepStatus.READY
+            case e.StepStarted():
+                row.status, row.started_at = StepStatus.RUNNING, event.timestamp
+                row.agent = row.note = event.agent or ""
+            case e.AttemptStarted():
+                row.status, row.note = StepStatus.RUNNING, row.agent
+            case e.StepRetrying():
+                row.status, row.due = StepStatus.WAITING, event.due
+                row.note = f"{event.failure.code}: {event.failure.message}"
+            case e.StepWaiting():
+                row.status, row.due = StepStatus.WAITING, event.due
+            case _:
+                self._note_end(event, row)
+
+    def _note_end(self, event: e.StepEvent, row: Row) -> None:
+        row.ended_at = event.timestamp
+        match event:
+            case e.StepCompleted():
+                row.status = StepStatus.COMPLETED
+                row.note = f"→ {', '.join(event.routes)}" if event.routes else ""
+            case e.StepFailed():
+                row.status, row.note = StepStatus.FAILED, f"{event.failure.code}: {event.failure.message}"
+            case e.StepSkipped():
+                row.status, row.note = StepStatus.SKIPPED, spelled(event.reason)
+            case e.StepCancelled():
+                row.status, row.note = StepStatus.CANCELLED, spelled(event.reason)
+            case _:
+                pass
+
+
+def _remark(step: StepExecution) -> str:
+    if step.error is not None:
+        return f"{step.error.code}: {step.error.message}"
+    return spelled(step.reason or "")

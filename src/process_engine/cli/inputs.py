@@ -1,0 +1,155 @@
+"""The input of a start as it is given on a command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+import msgspec
+
+from process_engine.definition.document import ProcessDefinition
+from process_engine.definition.input_schema import json_schema_of
+from process_engine.errors import InputRejected
+
+
+def gather_input(
+    definition: ProcessDefinition, document: str | None, fields: Sequence[str]
+) -> dict[str, object]:
+    """The input that `--input` and `-i` give together; a field given by `-i` wins.
+
+    Whether it fits the process is not looked at here.
+
+    Raises:
+        InputRejected: what was given cannot be read, with every fault.
+    """
+    faults: list[tuple[str, str]] = []
+    gathered = _read_document(document, faults) if document is not None else {}
+    schema = json_schema_of(definition.input)
+    declared = schema.get("properties")
+    for field in fields:
+        key, equals, text = field.partition("=")
+        if not equals or not key:
+            faults.append((f"-i {field}", "must be KEY=VALUE"))
+            continue
+        try:
+            gathered[key] = _typed(text, _kinds(declared, key))
+        except ValueError as error:
+            faults.append((f"input.{key}", str(error)))
+    if faults:
+        raise InputRejected(definition.name, faults)
+    return gathered
+
+
+def _read_document(document: str, faults: list[tuple[str, str]]) -> dict[str, object]:
+    place = "--input"
+    try:
+        if document.startswith("@"):
+            place = document[1:]
+            content = Path(place).read_bytes()
+        else:
+            content = document.encode()
+        value: object = msgspec.json.decode(content)
+    except OSError as error:
+        faults.append((place, f"cannot be read: {error.strerror}"))
+        return {}
+    except (msgspec.DecodeError, UnicodeError) as error:
+        faults.append((place, f"is not JSON: {error}"))
+        return {}
+    if not isinstance(value, dict):
+        faults.append((place, "must be a JSON object"))
+        return {}
+    return cast("dict[str, object]", value)
+
+
+def _kinds(declared: object, key: str) -> Sequence[str]:
+    """The JSON types that a field may have; none where the process does not say."""
+    if not isinstance(declared, Mapping):
+        return ()
+    schema = cast("Mapping[str, object]", declared).get(key)
+    kinds = cast("Mapping[str, object]", schema).get("type") if isinstance(schema, Mapping) else None
+    if isinstance(kinds, str):
+        return (kinds,)
+    return cast("Sequence[str]", kinds) if isinstance(kinds, (list, tuple)) else ()
+
+
+def _typed(text: str, kinds: Sequence[str]) -> object:
+    """`text` as the first of `kinds` that can read it; as itself where none is asked for, or text is one.
+
+    Raises:
+        ValueError: none can; says what was expected.
+    """
+    for kind in kinds:
+        read = _READERS.get(kind)
+        if read is not None:
+            try:
+                return read(text)
+            except ValueError:
+                continue
+    if not kinds or "string" in kinds:
+        return text
+    expected = " or ".join(_EXPECTED.get(kind, kind) for kind in kinds)
+    shown = text if len(text) <= 40 else text[:39] + "…"
+    raise ValueError(f"{json.dumps(shown, ensure_ascii=False)} is not {expected}")
+
+
+def _boolean(text: str) -> bool:
+    words = {"true": True, "false": False}
+    if text.lower() not in words:
+        raise ValueError(text)
+    return words[text.lower()]
+
+
+def _number(text: str) -> object:
+    value = _json(text)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(text)
+    return value
+
+
+def _integer(text: str) -> object:
+    value = _number(text)
+    if isinstance(value, float) and not value.is_integer():
+        raise ValueError(text)
+    return value
+
+
+def _null(text: str) -> None:
+    if text != "null":
+        raise ValueError(text)
+
+
+def _json(text: str) -> object:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise ValueError(str(error)) from None
+
+
+def _container(kind: type) -> Callable[[str], object]:
+    def read(text: str) -> object:
+        value = _json(text)
+        if not isinstance(value, kind):
+            raise ValueError(text)
+        return value
+
+    return read
+
+
+_READERS: Mapping[str, Callable[[str], object]] = {
+    "integer": _integer,
+    "number": _number,
+    "boolean": _boolean,
+    "null": _null,
+    "array": _container(list),
+    "object": _container(dict),
+}
+_EXPECTED: Mapping[str, str] = {
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "null",
+    "array": "a JSON list",
+    "object": "a JSON object",
+}

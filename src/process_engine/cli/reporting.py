@@ -1,0 +1,104 @@
+"""How errors are told: to people on stderr, to programs as one JSON document on stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterable
+
+import click
+
+from process_engine.cli import outcomes
+from process_engine.cli.text import printable
+from process_engine.definition.problems import Problem
+from process_engine.errors import DefinitionInvalid, ProcessEngineError
+
+# As a shell reports a program that wrote to a closed pipe.
+BROKEN_PIPE = 141
+
+_LEVEL_COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
+
+
+def report(error: Exception, *, as_json: bool, no_color: bool) -> int:
+    """Tell whatever a command raised; returns the exit code."""
+    reporter = Reporter(as_json=as_json, no_color=no_color)
+    match error:
+        case click.ClickException():
+            return reporter.usage(error)
+        case ProcessEngineError():
+            return reporter.refusal(error)
+        case BrokenPipeError():
+            return reporter.nobody_reads()
+        case _:
+            return reporter.bug(error)
+
+
+class Reporter:
+    """Tells errors in the way that was asked for. Every method returns the exit code."""
+
+    def __init__(self, *, as_json: bool, no_color: bool = False) -> None:
+        self._as_json = as_json
+        self._color = False if no_color or os.environ.get("NO_COLOR") else None
+
+    def refusal(self, error: ProcessEngineError) -> int:
+        """Something that the engine refused, or could not do."""
+        if self._as_json:
+            self._document(error.code, error.message, error.remedy)
+        elif isinstance(error, DefinitionInvalid):
+            self._error("the process has problems; nothing was started.")
+            self.problems([problem for problem in error.problems if isinstance(problem, Problem)])
+        else:
+            self._error(error.message, error.remedy)
+        return outcomes.of_error(error)
+
+    def usage(self, error: click.ClickException) -> int:
+        """A command line that cannot be understood."""
+        if isinstance(error, click.exceptions.NoArgsIsHelpError) and not self._as_json:
+            error.show()
+            return outcomes.REFUSED
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        path = context.command_path if context is not None else "process-engine"
+        message, remedy = error.format_message(), f"`{path} --help` shows what there is."
+        if self._as_json:
+            self._document("USAGE", message, remedy)
+        else:
+            self._error(message, remedy)
+        return outcomes.REFUSED
+
+    def bug(self, error: Exception) -> int:
+        """Something that must not happen: the whole story goes to stderr."""
+        traceback.print_exception(error)
+        message = f"{type(error).__name__}: {error}"
+        remedy = "This is a fault of Process Engine; please report it with the lines above."
+        if self._as_json:
+            self._document("INTERNAL_ERROR", message, remedy)
+        else:
+            self._error(message, remedy)
+        return outcomes.FAILED
+
+    def nobody_reads(self) -> int:
+        """Whoever read our output went away; nothing more can be told there, not at exit either."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+
+    def problems(self, problems: Iterable[Problem], *, to_stderr: bool = True) -> None:
+        """Problems of a definition, one after the other, each with its place and what to write instead."""
+        for problem in problems:
+            place = problem.filename + (f":{problem.line}:{problem.column}" if problem.line else "")
+            level = click.style(f"{problem.level} {problem.code}", fg=_LEVEL_COLOURS[problem.level])
+            self._say(f"{click.style(place, bold=True)}: {level}: {printable(problem.message)}", to_stderr)
+            if problem.suggestion:
+                self._say(f"    {printable(problem.suggestion)}", to_stderr)
+
+    def _error(self, message: str, remedy: str = "") -> None:
+        self._say(f"{click.style('Error:', fg='red', bold=True)} {printable(message)}", True)
+        if remedy:
+            self._say(printable(remedy), True)
+
+    def _say(self, line: str, to_stderr: bool) -> None:
+        click.echo(line, err=to_stderr, color=self._color)
+
+    def _document(self, code: str, message: str, remedy: str) -> None:
+        click.echo(json.dumps({"error": {"code": code, "message": message, "remedy": remedy}}, indent=2))

@@ -1,0 +1,97 @@
+"""Events as sentences."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from process_engine.cli.text import printable, shortened, span
+from process_engine.core import events as e
+from process_engine.core.failures import Failure
+from process_engine.core.values import Value
+
+# Characters of an output or a message that a line of the story shows.
+WIDTH = 100
+
+
+def clock_time(moment: datetime) -> str:
+    """The time of day at this machine."""
+    return moment.astimezone().strftime("%H:%M:%S")
+
+
+def line(event: e.Event) -> str:
+    """One event on one line: time, step, what happened."""
+    subject = event.step_id if isinstance(event, e.StepEvent) else event.process_name
+    return f"{clock_time(event.timestamp)}  {subject:<16}  {event.type:<16}  {detail(event)}".rstrip()
+
+
+def detail(event: e.Event) -> str:
+    """What there is to say about an event beside its type; empty if nothing."""
+    match event:
+        case e.StepStarted() if event.agent:
+            return f"asks {event.agent}"
+        case e.AttemptStarted():
+            return f"attempt {event.attempt}"
+        case e.StepRetrying():
+            wait = span(event.due - event.timestamp)
+            return f"attempt {event.attempt} failed, again in {wait}: {failure_text(event.failure)}"
+        case e.StepWaiting():
+            return f"until {clock_time(event.due)}, {span(event.due - event.timestamp)}"
+        case e.StepCompleted() if event.routes is not None:
+            return f"to {', '.join(event.routes) or 'nowhere'}"
+        case e.StepCompleted():
+            return value_text(event.output)
+        case e.StepFailed():
+            handled = f"; {event.handled_by} deals with it" if event.handled_by else ""
+            return failure_text(event.failure) + handled
+        case e.StepSkipped():
+            return spelled(event.reason) + (f": {failure_text(event.failure)}" if event.failure else "")
+        case e.StepCancelled():
+            return spelled(event.reason)
+        case _:
+            return _detail_of_process(event)
+
+
+def _detail_of_process(event: e.Event) -> str:
+    match event:
+        case e.ProcessStarted() if event.deadline is not None:
+            return f"must end by {clock_time(event.deadline)}"
+        case e.ProcessPaused():
+            return f"{printable(event.reason)}{_by(event.by)}"
+        case e.ProcessResumed():
+            return _by(event.by).strip()
+        case e.ProcessStopping() | e.ProcessFailed():
+            return failure_text(event.failure)
+        case e.ProcessCancelled():
+            return f"{printable(event.reason or '')}{_by(event.by)}".strip()
+        case e.StepsReopened():
+            return f"{event.by} goes back to {event.target}"
+        case _:
+            return ""
+
+
+def failure_text(failure: Failure) -> str:
+    """Why something failed, on one line."""
+    return shortened(f"{failure.code}: {failure.message}", 2 * WIDTH)
+
+
+def value_text(value: Value) -> str:
+    """The beginning of a value on one line."""
+    if value.ref is not None:
+        return f"{value.ref.size_bytes:,} bytes of JSON"
+    return shortened(as_text(value.data), WIDTH)
+
+
+def spelled(word: str) -> str:
+    """A word of ours as people write it: `route_not_taken` becomes `route not taken`."""
+    return printable(word.replace("_", " "))
+
+
+def as_text(value: object) -> str:
+    """Text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _by(name: str | None) -> str:
+    return f" by {printable(name)}" if name else ""

@@ -1,0 +1,111 @@
+"""How an execution stands, for people."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+from rich.text import Text
+
+from process_engine.cli.screen import Screen, default_db_is
+from process_engine.cli.story import clock_time, failure_text
+from process_engine.cli.text import printable, span
+from process_engine.config import AGENTS_FILE
+from process_engine.core.blockers import Blocker, BlockerKind
+from process_engine.runtime.view import ProcessExecution
+
+# Lines of one output that a summary shows.
+MOST_LINES = 20
+
+
+def resume_line(db: Path, agents: Path | None = None) -> str:
+    """The command that goes on with what is open in a store."""
+    return command_line("resume", db=db, agents=agents)
+
+
+def command_line(*words: str, db: Path, agents: Path | None = None) -> str:
+    """A command as the user would type it here; options that make no difference are left out."""
+    options: list[str] = []
+    if not default_db_is(db):
+        options += ["--db", str(db)]
+    if agents is not None and agents != Path(AGENTS_FILE):
+        options += ["--agents", str(agents)]
+    return shlex.join(["process-engine", *words, *options])
+
+
+def headline(execution: ProcessExecution, screen: Screen, now: datetime) -> Text:
+    """One line: which execution, how it stands, how long it took."""
+    begun, ended = execution.started_at, execution.completed_at
+    took = f"  {span((ended or now) - begun)}" if begun is not None else ""
+    return Text.assemble(
+        screen.status(execution.status),
+        f"  {execution.process_name} {execution.version}  ",
+        (execution.id, "dim"),
+        took,
+    )
+
+
+def tell_end(execution: ProcessExecution, screen: Screen, now: datetime) -> None:
+    """Why it failed, what it waits for, or what it gave."""
+    if execution.error is not None:
+        step = f" in step {execution.error.step_id}" if execution.error.step_id else ""
+        screen.say(f"Failed{step}: {failure_text(execution.error)}", style="red")
+    for blocker in execution.blockers:
+        screen.say(f"Waits: {blocker_text(blocker, now)}")
+    if execution.outputs:
+        tell_outputs(execution.outputs, screen)
+
+
+def tell_outputs(outputs: Mapping[str, object], screen: Screen) -> None:
+    """The outputs, one after the other; long ones are cut."""
+    screen.say()
+    screen.say("Outputs", style="bold")
+    for name, value in outputs.items():
+        lines = printable(readable(value)).splitlines() or [""]
+        cut = lines[:MOST_LINES]
+        if len(lines) == 1:
+            screen.say(Text.assemble("  ", (f"{name}: ", "cyan"), cut[0]))
+            continue
+        screen.say(Text(f"  {name}:", style="cyan"))
+        for line in cut:
+            screen.say(f"    {line}")
+        if len(lines) > MOST_LINES:
+            screen.say(f"    … {len(lines) - MOST_LINES} more lines", style="dim")
+
+
+def readable(value: object) -> str:
+    """Text as it is, anything else as indented JSON."""
+    if isinstance(value, str):
+        return value
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+
+
+def blocker_text(blocker: Blocker, now: datetime) -> str:
+    """What an execution waits for, in a sentence."""
+    due = _moment(blocker.due, now)
+    match blocker.kind:
+        case BlockerKind.HELD:
+            return "it is held and has not begun."
+        case BlockerKind.PAUSE:
+            return f"it is paused ({blocker.detail or 'operator'})."
+        case BlockerKind.ATTEMPT:
+            agent = f" by {blocker.detail}" if blocker.detail else ""
+            return f"step {blocker.step_id} is being worked on{agent}."
+        case BlockerKind.SLOT:
+            return f"step {blocker.step_id} may run as soon as another one ends, or the execution is resumed."
+        case BlockerKind.TIMER:
+            return f"the timer of step {blocker.step_id} is due {due}."
+        case BlockerKind.RETRY:
+            return f"step {blocker.step_id} is tried again {due}."
+
+
+def _moment(due: datetime | None, now: datetime) -> str:
+    if due is None:
+        return "later"
+    if due <= now:
+        return f"now (since {clock_time(due)})"
+    day = "" if due.astimezone().date() == now.astimezone().date() else f"{due.astimezone():%Y-%m-%d} "
+    return f"at {day}{clock_time(due)}, in {span(due - now)}"

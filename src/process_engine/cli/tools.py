@@ -1,0 +1,87 @@
+"""What the command line is handed from above, so that it need not know how an engine is put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+from process_engine.cli.lazily import load
+
+if TYPE_CHECKING:
+    from process_engine.runtime.engine import Engine
+    from process_engine.runtime.feed import EventBus
+    from process_engine.runtime.ports import AgentGateway, ExecutionRepository
+
+
+class EngineFactory(Protocol):
+    """Makes an engine with every step type, not entered yet."""
+
+    def __call__(
+        self,
+        repositories: ExecutionRepository,
+        agents: AgentGateway,
+        *,
+        event_bus: EventBus | None = None,
+        recover: bool = True,
+    ) -> Engine: ...
+
+
+class LoggedCall(Protocol):
+    """One call as the agent itself saw it; `repeated` says that it gave a remembered answer."""
+
+    @property
+    def agent(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def step_id(self) -> str: ...
+    @property
+    def visit(self) -> int: ...
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def status(self) -> int: ...
+    @property
+    def repeated(self) -> bool: ...
+
+
+class Agents(Protocol):
+    """HTTP agents in a process of their own, with a log of their calls."""
+
+    @property
+    def url(self) -> str: ...
+
+    def url_of(self, agent: str) -> str:
+        """Where the agent of that name takes calls."""
+        ...
+
+    def calls(self) -> Sequence[LoggedCall]:
+        """Every call so far, in the order of arrival."""
+        ...
+
+
+class AgentsFactory(Protocol):
+    """Starts agents that answer as `behaviours` say, by name; leaving the context ends them."""
+
+    def __call__(
+        self, behaviours: Mapping[str, Mapping[str, object]], *, log: Path
+    ) -> AbstractContextManager[Agents]: ...
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The factories, each as `module:name`; a factory is loaded when it is first asked for."""
+
+    engine: str
+    agent_process: str
+
+    @property
+    def make_engine(self) -> EngineFactory:
+        return cast("EngineFactory", load(self.engine))
+
+    @property
+    def start_agents(self) -> AgentsFactory:
+        return cast("AgentsFactory", load(self.agent_process))
