@@ -17,6 +17,7 @@ from process_engine.core.events import (
     ProcessCompleted,
     ProcessFailed,
     ProcessPaused,
+    ProcessReopened,
     ProcessResumed,
     ProcessStarted,
     ProcessStopping,
@@ -195,6 +196,10 @@ def every_event(id: str) -> tuple[AnyEvent, ...]:
         (ProcessStarted, base | {"deadline": NOON}),
         (ProcessPaused, base | {"reason": "operator", "by": "ann"}),
         (ProcessResumed, base | {"by": "ann"}),
+        (
+            ProcessReopened,
+            base | {"steps": ("a", "b"), "again": ("b",), "input": Value({"n": 2}), "by": "ann"},
+        ),
         (ProcessStopping, base | {"failure": failure, "due": NOON}),
         (ProcessCompleted, base | {"outputs": Value({"a": [1]})}),
         (ProcessFailed, base | {"failure": failure}),

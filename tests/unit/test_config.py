@@ -205,7 +205,7 @@ def test_the_kind_is_not_filled_in(file: Path):
 # ---------------------------------------------------------------- faults
 
 
-KIND_REMEDY = "Write `kind: ` and one of http, python, echo."
+KIND_REMEDY = "Write `kind: ` and one of http, openai, command, python, echo."
 HTTP = "agents: {a: {kind: http, url: 'http://h', %s}}"
 
 
@@ -226,7 +226,7 @@ HTTP = "agents: {a: {kind: http, url: 'http://h', %s}}"
         ),
         (
             "agents: {a: {kind: echo, time_out: 5}}",
-            "1:26 agent `a`: unknown key `time_out`. Known here: `kind`, `description`.",
+            "1:26 agent `a`: unknown key `time_out`. Known here: `kind`, `description`, `max_concurrent`, `rate`.",
         ),
         (
             "agents: {a: {kind: http}}",

@@ -54,6 +54,15 @@ from process_engine.ids import StepId
 # An attempt that dies with its process ten times in one visit is more likely the cause than the victim.
 MAX_INTERRUPTIONS = 10
 
+_REMEDIES: Mapping[ExecutionStatus, str] = {
+    ExecutionStatus.PENDING: "It is held: `process-engine resume ID` starts it.",
+    ExecutionStatus.RUNNING: "`process-engine show ID` says what it waits for.",
+    ExecutionStatus.PAUSED: "`process-engine resume ID` goes on with it.",
+    ExecutionStatus.COMPENSATING: "Wait until it has undone what it did.",
+    ExecutionStatus.COMPLETED: "Start a new one with `process-engine run FILE`.",
+    ExecutionStatus.FAILED: "`process-engine retry ID` goes on where it failed.",
+    ExecutionStatus.CANCELLED: "Start a new one with `process-engine run FILE`.",
+}
 _NO_BLOBS: Mapping[str, bytes] = {}
 _NO_USAGE = Usage()
 
@@ -262,10 +271,12 @@ def _retry(draft: Draft, command: c.RetryStep) -> None:
         set(draft.plan.region(_known_step(draft, command.step_id).id)) if command.step_id else set[StepId]()
     )
     steps = [step_id for step_id in draft.plan.order if step_id in again or _is_to_retry(draft, step_id)]
-    if command.input is not None:
-        draft.new_blobs.update(command.blobs)
-        # Asked something else, a step that failed does something else: a new visit, with a key of its own.
-        again.update(step_id for step_id in steps if draft.state.step(step_id).attempt)
+    draft.new_blobs.update(command.blobs)
+    # Asked something else, a step does something else: a new visit, with a key of its own.
+    for step_id in steps:
+        asks_anew = command.input is not None or not draft.plan.steps[step_id].reads.isdisjoint(steps)
+        if asks_anew and draft.state.step(step_id).attempt:
+            again.add(step_id)
     timeout = draft.plan.timeout_seconds
     draft.record(
         e.ProcessReopened,
@@ -296,7 +307,8 @@ def _require(draft: Draft, action: str, *allowed: ExecutionStatus) -> None:
     if status not in allowed:
         raise CommandRejected(
             f"execution {draft.state.created.execution_id} is {status}: {action} needs one that is "
-            f"{' or '.join(allowed)}. Nothing was changed."
+            f"{' or '.join(allowed)}. Nothing was changed.",
+            remedy=_REMEDIES[status],
         )
 
 
@@ -380,14 +392,12 @@ def _has_room(draft: Draft, step: StepPlan) -> bool:
 def _start_queued(draft: Draft) -> bool:
     """Start what stands in line, in its order, as far as there is room; whether anything was started."""
     started = False
-    for step_id in draft.state.queue:
-        step = draft.plan.steps[step_id]
-        if not _may_start(draft) or not _has_room(draft, step):
+    while draft.state.queue and _may_start(draft):
+        step = draft.plan.steps[draft.state.queue[0]]
+        if not _has_room(draft, step):
             break
-        # A start that fails may go back to a step before others in this line: they begin anew.
-        if draft.state.step(step_id).status is StepStatus.READY:
-            _run(draft, step)
-            started = True
+        _run(draft, step)
+        started = True
     return started
 
 

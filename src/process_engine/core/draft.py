@@ -39,11 +39,19 @@ class Draft:
         self.blobs = blobs
         self.new_blobs: dict[str, bytes] = {}
         # What this very transition records can be read by what it starts, before any store has it.
-        self.scope = ExecutionScope(self.state, ChainMap(self.new_blobs, dict(blobs)))
+        readable = ChainMap(self.new_blobs, dict(blobs)) if blobs else self.new_blobs
+        self.scope = ExecutionScope(self.state, readable)
         # Time never goes back within an execution, whatever the machine's clock does.
         self.now = max(now, self.state.timestamp)
         self.events: list[e.Event] = [created] if created is not None else []
         self.settled: deque[StepId] = deque()
+        facts = self.state.created
+        self._envelope = {
+            "execution_id": facts.execution_id,
+            "timestamp": self.now,
+            "process_name": facts.process_name,
+            "correlation_id": facts.correlation_id,
+        }
 
     @property
     def config(self) -> ExecutionConfig:
@@ -52,23 +60,31 @@ class Draft:
 
     def record(self, kind: Callable[..., e.Event], **fields: object) -> None:
         """Append the next event, an event of `kind` with these fields, and apply it."""
-        created = self.state.created
-        event = kind(
-            execution_id=created.execution_id,
-            sequence=self.state.sequence + 1,
-            timestamp=self.now,
-            process_name=created.process_name,
-            correlation_id=created.correlation_id,
-            **fields,
-        )
-        self.state.apply(event)
-        self.events.append(event)
+        self._append(kind(sequence=self.state.sequence + 1, **self._envelope, **fields))
 
-    def record_step(self, kind: Callable[..., e.StepEvent], step_id: StepId, **fields: object) -> None:
+    def record_step(
+        self,
+        kind: Callable[..., e.StepEvent],
+        step_id: StepId,
+        *,
+        attempt: int | None = None,
+        **fields: object,
+    ) -> None:
         """Record an event about the current visit of a step, and its current attempt if none is given."""
         state = self.state.step(step_id)
-        fields.setdefault("attempt", state.attempt)
-        self.record(kind, step_id=step_id, visit=state.visit, **fields)
+        event = kind(
+            sequence=self.state.sequence + 1,
+            step_id=step_id,
+            visit=state.visit,
+            attempt=state.attempt if attempt is None else attempt,
+            **self._envelope,
+            **fields,
+        )
+        self._append(event)
+
+    def _append(self, event: e.Event) -> None:
+        self.state.apply(event)
+        self.events.append(event)
 
     def pack(self, value: object) -> Value:
         """Make a value recordable; a large one is committed with this transition."""
@@ -92,20 +108,17 @@ def _work_between(
     """What is owed now and was not before, and what was owed and is not any more."""
     work: list[WorkItem] = []
     done: list[WorkId] = []
-
-    def compare(key: str, old: WorkItem | None, new: WorkItem | None) -> None:
-        if new is not None and new != old:
-            work.append(new)
-        elif new is None and old is not None:
-            done.append(WorkId(after.id, key))
-
     for step_id in changed:
-        old = step_work(before.id, step_id, before.step(step_id)) if before is not None else None
-        compare(step_id, old, step_work(after.id, step_id, after.step(step_id)))
-    earlier = (
-        {item.key: item for item in execution_work(before.id, before.head)} if before is not None else {}
-    )
-    later = {item.key: item for item in execution_work(after.id, after.head)}
-    for key in {**earlier, **later}:
-        compare(key, earlier.get(key), later.get(key))
+        old = step_work(after.id, step_id, before.step(step_id)) if before is not None else None
+        new = step_work(after.id, step_id, after.step(step_id))
+        if new is None and old is not None:
+            done.append(WorkId(after.id, step_id))
+        elif new is not None and new != old:
+            work.append(new)
+    earlier = execution_work(after.id, before.head) if before is not None else ()
+    later = execution_work(after.id, after.head)
+    if earlier != later:
+        work.extend(item for item in later if item not in earlier)
+        kept = {item.key for item in later}
+        done.extend(WorkId(after.id, item.key) for item in earlier if item.key not in kept)
     return tuple(work), tuple(done)

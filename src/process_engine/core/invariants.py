@@ -7,6 +7,7 @@ specification of behaviour. They are written from the history alone where that i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -142,25 +143,32 @@ def _check_routes(audit: Audit, event: e.StepCompleted) -> None:
 
 
 def results_are_final(audit: Audit) -> None:
-    """I4: a visit ends once, and its result never changes."""
+    """I4: a visit ends once, and its result never changes; only one that failed can be taken back."""
     ended: dict[tuple[str, int], str] = {}
+    visits: Counter[str] = Counter(audit.plan.order)
     for event in audit.events:
-        if isinstance(event, (e.StepCompleted, e.StepFailed, e.StepSkipped, e.StepCancelled)):
-            key = (event.step_id, event.visit)
-            audit.demand("I4", key not in ended, f"{key} ended by {ended.get(key)} and again by {event.type}")
-            ended[key] = event.type
-        elif isinstance(event, e.ProcessReopened):
-            for key in [key for key in ended if key[0] in event.steps]:
-                audit.demand(
-                    "I4", ended[key] != "StepCompleted" or key[0] in event.again, f"{key} was completed"
-                )
-                del ended[key]
+        match event:
+            case e.StepCompleted() | e.StepFailed() | e.StepSkipped() | e.StepCancelled():
+                key = (event.step_id, event.visit)
+                before = ended.get(key)
+                audit.demand("I4", before is None, f"{key} ended by {before} and again by {event.type}")
+                ended[key] = event.type
+            case e.StepsReopened():
+                visits.update(event.steps)
+            case e.ProcessReopened():
+                for step_id in set(event.steps) - set(event.again):
+                    before = ended.pop((step_id, visits[step_id]), None)
+                    audit.demand(
+                        "I4", before != "StepCompleted", f"{step_id} was completed and is taken back"
+                    )
+                visits.update(event.again)
+            case _:
+                pass
     for step_id, state in audit.stored.steps.items():
         result = _last_output(audit, step_id)
         if result is not None and state.status is StepStatus.COMPLETED:
-            audit.demand(
-                "I4", state.output == result.output, f"{step_id} has another output than was recorded"
-            )
+            same = state.output == result.output
+            audit.demand("I4", same, f"{step_id} has another output than was recorded")
 
 
 def _last_output(audit: Audit, step_id: StepId) -> e.StepCompleted | None:

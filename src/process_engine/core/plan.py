@@ -14,7 +14,7 @@ from process_engine.core.inline import INLINE, InlineStep
 from process_engine.core.state import Tally
 from process_engine.definition.document import AgentTask, ProcessDefinition, RetryPolicy, Step
 from process_engine.definition.expressions import Expression, Template, compile_template, parse_condition
-from process_engine.definition.graph import DependencyResolver, Edge
+from process_engine.definition.graph import DependencyResolver, Edge, step_reads
 from process_engine.ids import DefinitionHash, StepId
 
 # A loop without a bound of its own; static checks ask for one, this holds where they were skipped.
@@ -41,7 +41,7 @@ class StepPlan:
 
     `inline` decides steps that need no work outside; `request` renders what an attempt gets, field by field.
     `need` is the number of live edges that start the step, 0 for all edges settled. `guards` are the gateways
-    that route to this step, with all the descendants of each.
+    that route to this step, with all the descendants of each. `reads` are the steps its expressions read.
     """
 
     id: StepId
@@ -53,6 +53,7 @@ class StepPlan:
     incoming: tuple[Edge, ...]
     outgoing: tuple[Edge, ...]
     guards: tuple[tuple[StepId, frozenset[str]], ...]
+    reads: frozenset[str]
     loops: Mapping[StepId, int]
     retry: Retry
     on_error: ErrorAction
@@ -136,6 +137,7 @@ def _compile_step(definition: ProcessDefinition, step: Step, graph: DependencyRe
             for edge in incoming
             if edge.kind == "route"
         ),
+        reads=frozenset(read.step for read in step_reads(step) if read.step is not None),
         loops={
             StepId(loop.target): loop.max_visits or DEFAULT_MAX_VISITS
             for loop in graph.loops

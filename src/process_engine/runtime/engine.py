@@ -29,7 +29,7 @@ from process_engine.core.work import DEADLINE_KEY, GRACE_KEY, WorkItem, WorkKind
 from process_engine.definition.document import ProcessDefinition
 from process_engine.definition.input_schema import accept_input
 from process_engine.errors import NotFound, ProcessEngineError
-from process_engine.ids import ExecutionId, StepId, new_execution_id
+from process_engine.ids import DefinitionHash, ExecutionId, StepId, new_execution_id
 from process_engine.runtime import inbox
 from process_engine.runtime.feed import EventBus, EventFeed, InMemoryEventBus
 from process_engine.runtime.loop import Loop
@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 
 # While draining, how often to look whether everything has finished.
 DRAIN_POLL_SECONDS = 0.01
+# Definitions remembered to have passed the check of their agents and step types.
+MOST_PASSED = 1000
 
 Preflight = Callable[[ProcessDefinition], None]
 Predicate = Callable[[Execution], bool]
@@ -87,6 +89,7 @@ class Engine:
         self._timers = Timers(self._clock)
         self._alarms: dict[tuple[ExecutionId, str], Alarm] = {}
         self._watchers: dict[ExecutionId, list[tuple[Predicate, asyncio.Future[Execution]]]] = {}
+        self._passed: set[DefinitionHash] = set()
         # Unfinished executions whose work this process drives.
         self._adopted: set[ExecutionId] = set()
         self._left_alone: dict[ExecutionId, ProcessEngineError] = {}
@@ -201,9 +204,15 @@ class Engine:
         return await self._view(started)
 
     def _check(self, definition: ProcessDefinition) -> None:
+        """Refuse a definition whose steps or agents are not known here; what has passed is remembered."""
+        if definition.content_hash in self._passed:
+            return
         self._registry.require(definition)
         if self._preflight is not None:
             self._preflight(definition)
+        if len(self._passed) >= MOST_PASSED:
+            self._passed.clear()
+        self._passed.add(definition.content_hash)
 
     async def cancel(
         self, execution_id: str, *, reason: str | None = None, by: str | None = None

@@ -73,8 +73,9 @@ class Timers:
             await self._wait()
 
     def _fire(self) -> None:
+        """Make the calls that are due, and drop what was withdrawn from the front: nobody waits for it."""
         now = self._clock.now()
-        while self._heap and self._heap[0][0] <= now:
+        while self._heap and (self._heap[0][0] <= now or self._heap[0][2].action is None):
             alarm = heapq.heappop(self._heap)[2]
             action, alarm.action = alarm.action, None
             if action is None:

@@ -3,7 +3,15 @@ import sys
 
 import pytest
 
-from process_engine.agents import KINDS, ConfiguredAgents, EchoAgent, EchoSettings, connect
+from process_engine.agents import (
+    KINDS,
+    AgentSettings,
+    ConfiguredAgents,
+    EchoAgent,
+    EchoSettings,
+    connect,
+)
+from process_engine.errors import ConfigurationInvalid
 from process_engine.runtime.ports import AgentGateway, AgentReply, AgentRequest
 from tests.unit.agents.support import a_request, failure_of
 
@@ -61,8 +69,36 @@ async def test_settings_become_a_gateway():
 
 
 def test_every_kind_is_a_class_that_says_its_own_word():
-    assert list(KINDS) == ["http", "python", "echo"]
+    assert list(KINDS) == ["http", "openai", "command", "python", "echo"]
     assert [KINDS[kind].model_fields["kind"].default for kind in KINDS] == list(KINDS)
+
+
+class Refusing(EchoSettings, frozen=True):
+    def connect(self) -> EchoAgent:
+        raise ValueError("the key has the wrong length")
+
+
+class Broken(EchoSettings, frozen=True):
+    def connect(self) -> EchoAgent:
+        raise KeyError("sk-secret")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (Refusing(), "agent `a` cannot be made: the key has the wrong length."),
+        (Broken(), "agent `a` cannot be made: its kind `echo` raised KeyError."),
+        (AgentSettings(kind="bare"), "agent `a` cannot be made: its kind `bare` raised NotImplementedError."),
+    ],
+)
+def test_an_agent_that_cannot_be_made_is_told_by_its_name_and_without_secrets(
+    settings: AgentSettings, said: str
+):
+    with pytest.raises(ConfigurationInvalid) as caught:
+        connect({"a": settings})
+
+    assert caught.value.message == said
+    assert "sk-secret" not in str(caught.value)
 
 
 def test_a_kind_is_imported_when_it_is_asked_for():
@@ -70,6 +106,7 @@ def test_a_kind_is_imported_when_it_is_asked_for():
 import sys, process_engine.agents as agents
 assert "pydantic" not in sys.modules
 agents.connect({"mirror": agents.KINDS["echo"]()})
+assert agents.CommandAgent
 assert "aiohttp" not in sys.modules
 assert agents.HttpAgent and "aiohttp" in sys.modules
 """

@@ -10,7 +10,8 @@ from aiohttp.test_utils import TestServer
 from pydantic import ValidationError
 
 from process_engine import __version__
-from process_engine.agents.http import HttpSettings, retry_after
+from process_engine.agents.http import HttpSettings
+from process_engine.agents.transport import retry_after
 from process_engine.core.results import Usage
 from process_engine.testing.agent_server import AgentServer, Behaviour
 from tests.unit.agents.support import TRACE, a_request, answer, eventually, failure, http_agent, raw_server

@@ -832,6 +832,13 @@ def test_features_of_later_versions_are_read_but_refused(feature: str):
     assert "does not run it yet" in problem.message
 
 
+@pytest.mark.parametrize("limit", ["budget: {usd: 1}", "max_concurrent_executions: 3"])
+def test_limits_of_later_versions_are_read_but_refused(limit: str):
+    problem = only(steps("a:id: a, message: m", more=f"limits: {{{limit}}}"))
+
+    assert (problem.code, problem.level) == ("P110", "error")
+
+
 def test_item_and_index_are_known_inside_for_each():
     text = steps(
         'a:id: a, message: "{{ item.name }} {{ index }} {{ page }}", for_each: {items: [1], as: page}'

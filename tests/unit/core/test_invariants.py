@@ -1,0 +1,167 @@
+"""Each invariant objects to a history that was doctored to break it, and to no other."""
+
+from dataclasses import replace as changed
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from msgspec.structs import replace
+
+from process_engine.core import events as e
+from process_engine.core.config import ExecutionConfig
+from process_engine.core.invariants import ALL, Audit, BrokenInvariant, check, starts_are_kept
+from process_engine.core.results import Usage
+from process_engine.core.state import Snapshot, StepStatus
+from process_engine.core.values import Value
+from process_engine.testing.drawing import gateway, timer
+from process_engine.testing.executions import execution_of
+
+
+def audit_of(run) -> Audit:
+    stored = Snapshot(run.execution.created, run.execution.head, dict(run.execution.steps))
+    return Audit(run.plan, stored, list(run.history), list(run.work))
+
+
+def broken(number: str, audit: Audit) -> None:
+    with pytest.raises(BrokenInvariant) as found:
+        ALL[number](audit)
+    assert found.value.number == number.removesuffix("b")
+
+
+def without(audit: Audit, kind: type[e.Event], step_id: str) -> Audit:
+    """The history without the first event of a kind, renumbered."""
+    kept = list(audit.events)
+    kept.remove(next(event for event in kept if isinstance(event, kind) and event.step_id == step_id))
+    return changed(audit, events=[replace(event, sequence=n) for n, event in enumerate(kept, start=1)])
+
+
+@pytest.fixture
+def audit() -> Audit:
+    return audit_of(execution_of("a -> b, c").started().completed("a", 1).failed("c"))
+
+
+def test_a_true_history_breaks_nothing(audit: Audit):
+    check(audit)
+
+
+def test_a_state_that_its_events_do_not_lead_to(audit: Audit):
+    lost = replace(audit.stored.steps["a"], output=Value(2))
+    broken("I1", changed(audit, stored=replace(audit.stored, steps={**audit.stored.steps, "a": lost})))
+
+
+def test_work_that_the_state_does_not_owe_or_that_is_missing(audit: Audit):
+    broken("I1", changed(audit, work=audit.work[1:]))
+    broken("I1", changed(audit, work=[*audit.work, replace(audit.work[0], key="a")]))
+
+
+def test_a_start_before_the_edges_allow_it(audit: Audit):
+    broken("I2", without(audit, e.StepCompleted, "a"))
+
+
+def test_a_start_on_a_dead_path():
+    run = execution_of("a -> b").started().completed("a")
+    story = audit_of(run)
+    skipped = [
+        e.StepSkipped(**shared(event), step_id="a", reason="condition_false")
+        if isinstance(event, e.StepCompleted)
+        else event
+        for event in story.events
+    ]
+    broken("I2", changed(story, events=skipped))
+
+
+def shared(event: e.Event) -> dict:
+    names = ("execution_id", "sequence", "timestamp", "process_name", "correlation_id")
+    return {name: getattr(event, name) for name in names}
+
+
+def test_a_start_around_a_gateway():
+    run = execution_of("g, x, y, a -> x", g=gateway(("true", "x"), default="y")).started().completed("a")
+    story = audit_of(run)
+    rerouted = [
+        replace(event, routes=("y",))
+        if isinstance(event, e.StepCompleted) and event.step_id == "g"
+        else event
+        for event in story.events
+    ]
+    broken("I3", changed(story, events=rerouted))
+
+
+def test_a_route_to_nowhere_and_a_route_of_no_gateway(audit: Audit):
+    run = execution_of("g, x", g=gateway((None, "x"))).started()
+    story = audit_of(run)
+    astray = [replace(v, routes=("z",)) if isinstance(v, e.StepCompleted) else v for v in story.events]
+    broken("I3", changed(story, events=astray))
+    astray = [replace(v, routes=("b",)) if isinstance(v, e.StepCompleted) else v for v in audit.events]
+    broken("I3", changed(audit, events=astray))
+
+
+def test_a_visit_that_ends_twice(audit: Audit):
+    completed = next(event for event in audit.events if isinstance(event, e.StepCompleted))
+    broken("I4", changed(audit, events=[*audit.events, replace(completed, output=Value(3))]))
+
+
+def test_a_gap_in_the_sequence_and_a_time_that_goes_back(audit: Audit):
+    broken("I5", changed(audit, events=audit.events[1:]))
+    broken("I5", changed(audit, events=audit.events[:-1]))
+    earlier = replace(audit.events[-1], timestamp=audit.events[-1].timestamp - timedelta(seconds=1))
+    broken("I5", changed(audit, events=[*audit.events[:-1], earlier]))
+
+
+def test_a_start_after_a_cancel():
+    run = execution_of("a").started()
+    story = audit_of(run.cancelled())
+    broken("I6", changed(story, events=[*story.events, run.history[-1]]))
+    broken("I6", changed(story, work=list(run.work)))
+
+
+def test_an_execution_that_waits_for_nothing():
+    story = audit_of(execution_of("a").started())
+    idle = replace(story.stored.steps["a"], status=StepStatus.COMPLETED)
+    broken("I7", changed(story, stored=replace(story.stored, steps={"a": idle})))
+
+
+def test_a_line_beside_free_slots():
+    story = audit_of(execution_of("a, b", config=ExecutionConfig(max_concurrent_steps=1)).started())
+    ended = replace(story.stored.steps["a"], status=StepStatus.COMPLETED)
+    broken("I7", changed(story, stored=replace(story.stored, steps={**story.stored.steps, "a": ended})))
+
+
+def test_a_timer_and_a_retry_that_end_early():
+    for run in (
+        execution_of("t", t=timer("1h")).started().retried("t"),
+        execution_of("a").started().failed("a").retried("a"),
+    ):
+        story = audit_of(run)
+        hasty = [
+            replace(event, timestamp=story.events[0].timestamp)
+            if isinstance(event, (e.StepCompleted, e.AttemptStarted))
+            else event
+            for event in story.events
+        ]
+        broken("I8", changed(story, events=hasty))
+
+
+def test_more_attempts_than_slots():
+    story = audit_of(execution_of("a, b").started())
+    one = replace(story.stored.created, config=ExecutionConfig(max_concurrent_steps=1))
+    broken("I9", changed(story, stored=replace(story.stored, created=one)))
+
+
+def test_a_slot_that_leaks(audit: Audit):
+    leaking = replace(audit.stored.steps["a"], status=StepStatus.RUNNING)
+    broken("I9", changed(audit, stored=replace(audit.stored, steps={**audit.stored.steps, "a": leaking})))
+
+
+def test_a_cost_that_is_not_the_sum():
+    run = execution_of("a").started().completed("a", usage=Usage(cost=Decimal("0.1"), input_tokens=1))
+    story = audit_of(run)
+    for head in (replace(story.stored.head, cost=Decimal("0.2")), replace(story.stored.head, tokens=9)):
+        broken("I13", changed(story, stored=replace(story.stored, head=head)))
+
+
+def test_an_acknowledged_start_that_is_lost():
+    starts_are_kept({"e1": True}, {"e1": "there", "e2": "there"})
+
+    with pytest.raises(BrokenInvariant, match="I10"):
+        starts_are_kept({"e1": True}, {})
