@@ -145,9 +145,12 @@ def _guarded(plan: StepPlan, steps: Steps) -> bool:
 
 
 def _dead_verdict(plan: StepPlan, steps: Steps) -> Verdict:
+    sources = ((edge, steps.get(StepId(edge.source), UNTOUCHED)) for edge in plan.incoming)
     not_chosen = any(
-        edge.kind == "route" and steps.get(StepId(edge.source), UNTOUCHED).status is StepStatus.COMPLETED
-        for edge in plan.incoming
+        edge.kind == "route"
+        and source.status is StepStatus.COMPLETED
+        and edge_state(edge, source) is EdgeState.DEAD
+        for edge, source in sources
     )
     return Verdict.ROUTE_NOT_TAKEN if not_chosen else Verdict.DEAD_PATH
 

@@ -325,12 +325,21 @@ def check(audit: Audit) -> None:
 
 
 def _starts(audit: Audit) -> list[tuple[StepPlan, Mapping[StepId, StepState]]]:
-    """Each start of a visit, with the states of all steps just before it."""
+    """Each start of a visit, with the states of all steps when its edges allowed it.
+
+    That was as it was put in line, if it was: a loop may have reopened an ordering edge meanwhile.
+    """
     found: list[tuple[StepPlan, Mapping[StepId, StepState]]] = []
     states: dict[StepId, StepState] = {}
+    admitted: dict[StepId, Mapping[StepId, StepState]] = {}
     for event in audit.events:
-        if isinstance(event, e.StepStarted):
-            found.append((audit.plan.steps[event.step_id], dict(states)))
+        if isinstance(event, e.StepQueued):
+            admitted[event.step_id] = dict(states)
+        elif isinstance(event, e.StepStarted):
+            found.append((audit.plan.steps[event.step_id], admitted.pop(event.step_id, dict(states))))
+        elif isinstance(event, e.StepsReopened | e.ProcessReopened):
+            for step_id in event.steps:
+                admitted.pop(step_id, None)
         _follow(states, event)
     return found
 

@@ -15,6 +15,7 @@ from process_engine.core.state import Tally
 from process_engine.definition.document import AgentTask, ProcessDefinition, RetryPolicy, Step
 from process_engine.definition.expressions import Expression, Template, compile_template, parse_condition
 from process_engine.definition.graph import DependencyResolver, Edge, step_reads
+from process_engine.definition.json_schema import CompiledSchema
 from process_engine.ids import DefinitionHash, StepId
 
 # A loop without a bound of its own; static checks ask for one, this holds where they were skipped.
@@ -54,6 +55,7 @@ class StepPlan:
     outgoing: tuple[Edge, ...]
     guards: tuple[tuple[StepId, frozenset[str]], ...]
     reads: frozenset[str]
+    output_schema: CompiledSchema | None
     loops: Mapping[StepId, int]
     retry: Retry
     on_error: ErrorAction
@@ -137,6 +139,7 @@ def _compile_step(definition: ProcessDefinition, step: Step, graph: DependencyRe
             for edge in incoming
             if edge.kind == "route"
         ),
+        output_schema=_compile_schema(step),
         reads=frozenset(read.step for read in step_reads(step) if read.step is not None),
         loops={
             StepId(loop.target): loop.max_visits or DEFAULT_MAX_VISITS
@@ -149,6 +152,12 @@ def _compile_step(definition: ProcessDefinition, step: Step, graph: DependencyRe
         timeout_seconds=timeout.seconds if timeout is not None else None,
         default_timeout_applies=isinstance(step, AgentTask),
     )
+
+
+def _compile_schema(step: Step) -> CompiledSchema | None:
+    if not isinstance(step, AgentTask) or step.output is None:
+        return None
+    return CompiledSchema(step.output.json_schema)
 
 
 def _needed(step: Step, incoming: Sequence[Edge]) -> int:

@@ -71,14 +71,14 @@ class ExecutionScope:
 
     def __init__(self, evolution: Evolution, blobs: Blobs) -> None:
         self._evolution = evolution
-        self._blobs = blobs
+        self.blobs = blobs
 
     def root(self, name: str) -> object:
         """The value of a root other than `steps`; MISSING where it has none."""
         created = self._evolution.created
         match name:
             case "input":
-                return unpack(self._evolution.input or created.input, self._blobs)
+                return unpack(self._evolution.input or created.input, self.blobs)
             case "execution":
                 started = self._evolution.started_at
                 return {
@@ -99,6 +99,6 @@ class ExecutionScope:
         if field == "output":
             if state is None or not state.has_output:
                 return MISSING
-            return unpack(state.output, self._blobs)
+            return unpack(state.output, self.blobs)
         read = _STEP_FIELDS.get(field)
         return MISSING if read is None else read(state or UNTOUCHED)

@@ -6,8 +6,9 @@ at the draft, so that an unknown key, a misspelt step and a missing route are al
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar, cast
 
 from pydantic import ValidationError
@@ -15,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from process_engine.definition.document import (
     FUTURE_STEP_TYPES,
+    MAX_STEPS,
     STEP_TYPES,
     AgentTask,
     AnyStep,
@@ -44,6 +46,8 @@ PLACEHOLDER = "?"
 _REPAIR_ROUNDS = 4
 # A document with more faults is not a process, but something else.
 MAX_PROBLEMS = 500
+# The same old spelling more often than that is how the author writes; it need not be told of each step.
+MAX_NOTES_OF_A_KIND = 100
 # What is required and has to look like a name.
 _NAMES = {"id": "unnamed", "name": "unnamed"}
 
@@ -70,7 +74,7 @@ class ParsedDocument:
 
 def parse(text: str | bytes, *, filename: str = "process.yaml") -> ParsedDocument:
     """Read a process from YAML text. Never raises for what the text holds."""
-    loaded = load(text)
+    loaded = load(text, longest={"steps": MAX_STEPS})
     root = as_mapping(loaded.value)
     if not loaded.readable or root is None:
         problems = loaded.problems if not loaded.readable else (*loaded.problems, _no_mapping(loaded))
@@ -85,6 +89,20 @@ def parse(text: str | bytes, *, filename: str = "process.yaml") -> ParsedDocumen
 def named(problems: Sequence[Problem], filename: str) -> tuple[Problem, ...]:
     """The problems with the name of their file."""
     return tuple(problem.in_file(filename) for problem in problems)
+
+
+def _bounded(notes: Sequence[Problem]) -> list[Problem]:
+    """The notes, of each code so many that the rest tells nothing new; the last one says that there are more."""
+    kept: list[Problem] = []
+    counts: Counter[str] = Counter()
+    for note in notes:
+        counts[note.code] += 1
+        if counts[note.code] <= MAX_NOTES_OF_A_KIND:
+            kept.append(note)
+        elif counts[note.code] == MAX_NOTES_OF_A_KIND + 1:
+            message = f"There are more than {MAX_NOTES_OF_A_KIND} problems like {note.code}."
+            kept.append(replace(note, code="P013", message=message, suggestion="Correct those listed first."))
+    return kept
 
 
 def _no_mapping(loaded: LoadedText) -> Problem:
@@ -103,10 +121,11 @@ class _DocumentReader:
         self.faulty: set[Path] = loaded.positions.unreadable
         self._positions = loaded.positions
         self._root = root
+        self._noted = 0
 
     def read(self) -> ProcessDefinition | None:
         self._respell_steps()
-        self.problems += normalise(self._root, self._positions)
+        self.problems += _bounded(normalise(self._root, self._positions))
         self._leave_out_future_triggers()
         steps = self._steps()
         # The header is read with stand-ins, because each step has been read by its own class already.
@@ -220,7 +239,7 @@ class _DocumentReader:
                 return model.model_validate(raw)
             except ValidationError as found:
                 errors = found.errors(include_url=False)
-            if attempt == 0 and len(self.problems) <= MAX_PROBLEMS:
+            if attempt == 0 and self._noted <= MAX_PROBLEMS:
                 for fault in explain(errors, raw, model, whose):
                     # What is empty is missing too, but that is one fault.
                     if fault.path not in empty:
@@ -246,9 +265,11 @@ class _DocumentReader:
 
     def _note(self, fault: Fault) -> None:
         self.faulty.add(fault.path)
-        if len(self.problems) == MAX_PROBLEMS:
+        # Counted by itself: notes about old spellings must not crowd out a single error.
+        self._noted += 1
+        if self._noted == MAX_PROBLEMS:
             self._note_more(MAX_PROBLEMS, fault.path)
-        if len(self.problems) >= MAX_PROBLEMS:
+        if self._noted >= MAX_PROBLEMS:
             return
         at = self._positions.of_key if fault.at_key or fault.code == "P102" else self._positions.of_value
         problem = Problem(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -104,7 +105,8 @@ class Problem:
     """One fault of a document.
 
     `line` and `column` are 1-based; 0 where a definition was not read from text.
-    `message` says what is wrong and `suggestion` what to write instead (may be empty); both are sentences.
+    `message` says what is wrong and `suggestion` what to write instead (may be empty); both are sentences on
+    one line: what cannot be seen of a text of the document is spelled out, so that it cannot pass for ours.
     `path` leads to the place in the canonical document, by keys and 0-based indexes.
     """
 
@@ -117,6 +119,11 @@ class Problem:
     filename: str = "process.yaml"
     path: tuple[str | int, ...] = ()
 
+    def __post_init__(self) -> None:
+        for name, text in (("message", self.message), ("suggestion", self.suggestion)):
+            if not text.isprintable():
+                object.__setattr__(self, name, "".join(map(_visible, text)))
+
     def __str__(self) -> str:
         place = f"{self.filename}:{self.line}:{self.column}" if self.line else self.filename
         return f"{self.code} {self.level} {place} {self.message} {self.suggestion}".rstrip()
@@ -128,6 +135,13 @@ class Problem:
     @property
     def title(self) -> str:
         return CATALOGUE[self.code]
+
+
+def _visible(character: str) -> str:
+    """The character itself, or its escape where it would steer a terminal, hide or reorder what is seen."""
+    if character.isprintable() or unicodedata.category(character) == "Zs":
+        return character
+    return character.encode("unicode_escape").decode()
 
 
 def has_errors(problems: Iterable[Problem]) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, cast
 
@@ -26,6 +26,8 @@ MAX_NESTING = 64
 # Aliases count once for each use, so that nine lines cannot stand for a billion values.
 MAX_NODES = 100_000
 MAX_NUMBER_DIGITS = 100
+# A text with more repeated keys, tags and the like was not written by hand; the rest of it tells nothing new.
+MAX_TEXT_PROBLEMS = 100
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class LoadedText:
         return not any(problem.code in _FATAL for problem in self.problems)
 
 
-_FATAL = {"P001", "P002", "P003", "P004", "P007", "P008", "P012"}
+_FATAL = {"P001", "P002", "P003", "P004", "P007", "P008", "P012", "P013", "P105"}
 
 
 class _Refused(Exception):
@@ -52,10 +54,13 @@ class _Refused(Exception):
         self.problem = Problem(code, "error", message, *mark, suggestion)
 
 
-def load(text: str | bytes) -> LoadedText:
-    """Read one YAML document. Never raises for what the text holds; faults are problems with a place."""
+def load(text: str | bytes, *, longest: Mapping[str, int] | None = None) -> LoadedText:
+    """Read one YAML document. Never raises for what the text holds; faults are problems with a place.
+
+    `longest` says how many items the list under a key of the document may have; reading stops behind them.
+    """
     positions = Positions()
-    reader = _Reader(positions)
+    reader = _Reader(positions, longest or {})
     try:
         source = _decode(text)
         positions.lines = re.split(r"\r\n|\r|\n", source)
@@ -64,7 +69,7 @@ def load(text: str | bytes) -> LoadedText:
     except _Refused as refusal:
         return LoadedText(None, positions, (*reader.problems, refusal.problem))
     except YAMLError as fault:
-        return LoadedText(None, positions, (*reader.problems, _syntax_problem(fault)))
+        return LoadedText(None, positions, (*reader.problems, _syntax_problem(fault, positions.lines)))
     return LoadedText(value, positions, tuple(reader.problems))
 
 
@@ -125,13 +130,16 @@ _SYNTAX_WORDS = (
 )
 
 
-def _syntax_problem(fault: YAMLError) -> Problem:
+def _syntax_problem(fault: YAMLError, lines: Sequence[str]) -> Problem:
     """The library's fault in our words where it is a usual one, else in its own."""
     mark, said = Mark(1, 1), str(fault)
     if isinstance(fault, MarkedYAMLError):
         marked = cast("_LibraryFault", fault)
         said = marked.problem or marked.context or "it cannot be read"
         mark = _mark(marked.problem_mark or marked.context_mark)
+    if lines[mark.line - 1 :] and lines[mark.line - 1][mark.column - 1 :].startswith("\t"):
+        message = "A tab stands where only spaces can."
+        return Problem("P004", "error", message, *mark, "Indent and separate by spaces.")
     for key, message, suggestion in _SYNTAX_WORDS:
         if key in said:
             return Problem("P004", "error", message, *mark, suggestion)
@@ -182,7 +190,10 @@ class _Event(NamedTuple):
 
 
 class _BoundedScanner(Scanner):
-    """Refuses too many open brackets at once; the library looks ahead behind them, which is quadratic."""
+    """Refuses too many open brackets at once; the library looks ahead behind them, which is quadratic.
+
+    Numbers of the notation itself may be of any length, which the library does not expect.
+    """
 
     def need_more_tokens(self) -> bool:
         """Whether the next token is still unknown; asked ten times a token, so the usual case is short."""
@@ -195,6 +206,22 @@ class _BoundedScanner(Scanner):
             reader = cast("_LibraryReader", self.reader)  # pyright: ignore[reportUnknownMemberType]
             raise _too_deep(_mark(reader.get_mark()))
         super().fetch_flow_collection_start(TokenClass, to_push)  # pyright: ignore[reportUnknownMemberType]
+
+    def scan_flow_scalar_non_spaces(self, double: bool, start_mark: object) -> list[str]:
+        try:
+            return super().scan_flow_scalar_non_spaces(double, start_mark)  # pyright: ignore[reportUnknownMemberType]
+        except (OverflowError, ValueError):
+            raise self._refused("This escape stands for no character.", "The last one is `\\U0010FFFF`.") from None
+
+    def scan_yaml_directive_number(self, start_mark: object) -> int:
+        try:
+            return super().scan_yaml_directive_number(start_mark)  # pyright: ignore[reportUnknownMemberType]
+        except ValueError:
+            raise self._refused("There is no such version of YAML.", "Remove the line.") from None
+
+    def _refused(self, message: str, suggestion: str) -> _Refused:
+        reader = cast("_LibraryReader", self.reader)  # pyright: ignore[reportUnknownMemberType]
+        return _Refused("P004", message, _mark(reader.get_mark()), suggestion)
 
 
 def _too_deep(mark: Mark) -> _Refused:
@@ -221,9 +248,10 @@ def _events(source: str) -> Iterator[_Event]:
 class _Reader:
     """Builds nodes from events, then values and places from nodes."""
 
-    def __init__(self, positions: Positions) -> None:
+    def __init__(self, positions: Positions, longest: Mapping[str, int]) -> None:
         self.problems: list[Problem] = []
         self._positions = positions
+        self._longest = longest
         self._anchors: dict[str, Node] = {}
         self._open_anchors: set[str] = set()
         self._count = 0
@@ -244,7 +272,7 @@ class _Reader:
 
     # Events to nodes
 
-    def _node(self, event: _Event, depth: int) -> Node:
+    def _node(self, event: _Event, depth: int, most: int = MAX_NODES) -> Node:
         if event.kind == "Alias":
             return self._aliased(event)
         self._count_node(event.mark)
@@ -258,7 +286,7 @@ class _Reader:
             raise _too_deep(event.mark)
         if event.anchor:
             self._open_anchors.add(event.anchor)
-        content = self._items(depth) if event.kind == "SequenceStart" else self._pairs(depth)
+        content = self._items(depth, most) if event.kind == "SequenceStart" else self._pairs(depth)
         if event.anchor:
             self._open_anchors.discard(event.anchor)
         return self._anchored(event, Node(content, event.mark))
@@ -277,11 +305,14 @@ class _Reader:
             self._anchors[event.anchor] = node
         return node
 
-    def _items(self, depth: int) -> list[Node]:
+    def _items(self, depth: int, most: int) -> list[Node]:
         items: list[Node] = []
         for event in self._events:
             if event.kind == "SequenceEnd":
                 break
+            if len(items) == most:
+                message = f"This list has more than {most:,} items."
+                raise _Refused("P105", message, event.mark, "Divide it among several documents.")
             items.append(self._node(event, depth + 1))
         return items
 
@@ -291,8 +322,9 @@ class _Reader:
             if event.kind == "MappingEnd":
                 break
             key = self._node(event, depth + 1)
-            value = self._node(next(self._events), depth + 1)
             name = self._key_text(key)
+            most = self._longest.get(name or "", MAX_NODES) if depth == 1 else MAX_NODES
+            value = self._node(next(self._events), depth + 1, most)
             if name in pairs:
                 first = pairs[name][0].mark.line
                 message = f"The key `{name}` is given twice, first in line {first}."
@@ -321,6 +353,8 @@ class _Reader:
             except ValueError as fault:
                 self._problem("P010", str(fault), event.mark, "Quote it if it is meant as text.")
                 value, unreadable = None, True
+        elif event.style == '"':
+            _refuse_half_characters(event)
         return Node(value, event.mark, event.style, unreadable, event.end)
 
     # Nodes to values
@@ -346,7 +380,21 @@ class _Reader:
             raise _Refused("P007", message, mark, "Use fewer aliases; move data into the input.")
 
     def _problem(self, code: str, message: str, mark: Mark, suggestion: str) -> None:
+        if len(self.problems) == MAX_TEXT_PROBLEMS:
+            message = f"There are more than {MAX_TEXT_PROBLEMS} problems in the text; the rest is not read."
+            raise _Refused("P013", message, mark, "Correct the others first.")
         self.problems.append(Problem(code, "error", message, *mark, suggestion))
+
+
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+
+
+def _refuse_half_characters(event: _Event) -> None:
+    """Refuse an escape such as `\\ud800` in a quoted text: it has no UTF-8, so that nothing could store it."""
+    found = _HALF_CHARACTER.search(event.value)
+    if found:
+        message = f"The escape of U+{ord(found[0]):04X} is half a character."
+        raise _Refused("P008", message, event.mark, "Write the character itself, or `\\U` with eight digits.")
 
 
 _WORDS: dict[str, object] = {

@@ -115,7 +115,6 @@ class Engine:
             outputs=self.outputs,
             on_release=self._release,
             on_unchanged=self._rearm,
-            readopt=self._adopt,
             on_failure=self._give_up,
         )
         self._attempts = asyncio.TaskGroup()
@@ -407,16 +406,6 @@ class Engine:
     def _withdraw(self, execution_id: ExecutionId, key: str) -> None:
         self._runner.cancel(execution_id, key)
         self._disarm(execution_id, key)
-
-    def _adopt(self, execution: Execution) -> None:
-        """Owe everything that an execution's state asks for; what is under way already is left alone."""
-        for step_id, state in execution.steps.items():
-            item = step_work(execution.id, step_id, state)
-            if item is not None:
-                self._owe(item, execution)
-        for item in execution_work(execution.id, execution.head):
-            self._owe(item, execution)
-        self._tell(execution)
 
     def _tell(self, execution: Execution) -> None:
         if execution.status.is_final:

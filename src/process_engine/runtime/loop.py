@@ -21,7 +21,6 @@ from process_engine.core.transition import Needs, Transition
 from process_engine.errors import (
     InternalError,
     NotFound,
-    OwnershipLost,
     ProcessEngineError,
     StorageError,
     StorageUnavailable,
@@ -71,7 +70,6 @@ class Loop:
     `on_release` is called after each commit with every transition of it that changed something, in order;
     `on_unchanged` with each command that changed nothing, and the execution as it stands.
     `on_failure` is called once, when the store has failed for good.
-    `readopt` is called with executions whose state had to be loaded again after a commit of unknown outcome.
     """
 
     def __init__(
@@ -84,7 +82,6 @@ class Loop:
         outputs: OutputStorage,
         on_release: Callable[[Sequence[Transition]], None],
         on_unchanged: Callable[[AnyCommand, Execution], None],
-        readopt: Callable[[Execution], None],
         on_failure: Callable[[ProcessEngineError], None],
     ) -> None:
         self._repository = repository
@@ -94,7 +91,6 @@ class Loop:
         self._outputs = outputs
         self._on_release = on_release
         self._on_unchanged = on_unchanged
-        self._readopt = readopt
         self._on_failure = on_failure
         self._inbox: deque[_Entry] = deque()
         self._arrived = asyncio.Event()
@@ -181,35 +177,39 @@ class Loop:
     async def _decide_and_commit(self, batch: list[_Entry]) -> list[Transition]:
         """Decide the batch and write it; after a failed commit, decide it again from the state there is."""
         pause = FIRST_PAUSE_SECONDS
+        doubtful: list[Transition] = []
         for attempt in range(1, COMMIT_TRIES + 1):
-            transitions = await self._decide(batch)
-            if not transitions:
-                return transitions
+            transitions: list[Transition] = []
             try:
-                await self._repository.commit(transitions, self._fence)
-            except OwnershipLost:
-                raise
+                if doubtful and await self._is_written(doubtful):
+                    return doubtful
+                transitions = await self._decide(batch)
+                if transitions:
+                    await self._repository.commit(transitions, self._fence)
             except StorageUnavailable as error:
                 log.warning(
-                    "commit failed try=%d nothing_written=%s error=%s", attempt, error.nothing_written, error
+                    "no commit try=%d nothing_written=%s error=%s", attempt, error.nothing_written, error
                 )
                 if attempt == COMMIT_TRIES:
                     raise
+                if transitions:
+                    doubtful = [] if error.nothing_written is True else transitions
+                for done in transitions:
+                    self._executions.pop(done.execution.id, None)
                 await self._clock.sleep_until(self._clock.now() + timedelta(seconds=pause))
                 pause *= 2
-                await self._reload(transitions, written=error.nothing_written is not True)
             else:
                 return transitions
         raise AssertionError("the last try returns or raises")
 
-    async def _reload(self, transitions: Sequence[Transition], *, written: bool) -> None:
-        """Forget what was not confirmed. Where it may have been written, load it and release what it owes."""
-        for execution_id in {done.execution.id for done in transitions}:
-            self._executions.pop(execution_id, None)
-            if written:
-                execution = await self._load(execution_id)
-                if execution is not None:
-                    self._readopt(execution)
+    async def _is_written(self, transitions: Sequence[Transition]) -> bool:
+        """Whether a commit whose answer was lost has been written: all of it is there, or nothing.
+
+        Nobody else writes under this fence, so the last event of an execution tells.
+        """
+        last = transitions[-1].execution
+        stored = await self._stored(last.id)
+        return stored is not None and stored.head.sequence >= last.head.sequence
 
     # ------------------------------------------------------------ deciding
 

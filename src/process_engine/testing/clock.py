@@ -19,7 +19,7 @@ class VirtualClock:
 
     It stands still while something is outstanding: a commit, a call in a thread, a socket operation, an
     attempt that is not itself asleep on this clock. It moves only while somebody waits for it: inside
-    `ExecutionEngine.run_until_settled`, `sleep` or `advance`. So a test sees every state it asks for.
+    `ExecutionEngine.run_until_settled`, a command, or `sleep`. So a test sees every state it asks for.
     """
 
     def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:

@@ -19,7 +19,7 @@ from process_engine.errors import (
 )
 from process_engine.ids import ExecutionId
 from process_engine.repositories.memory import MemoryRepository
-from process_engine.runtime.ports import AgentRequest
+from process_engine.runtime.ports import AgentCallFailed, AgentRequest
 from process_engine.testing.clock import VirtualClock
 from tests.unit.runtime.fakes import ScriptedAgents, SlowRepository, UnreliableRepository, process, task
 
@@ -324,3 +324,46 @@ async def test_slots_are_shared_first_in_first_out():
         await engine.run_until_settled(execution.id)
     assert most == 2
     assert [call.context.step_id for call in agents.calls] == [f"s{n}" for n in range(7)]
+
+
+# ---------------------------------------------------------------- structured output
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [({"score": 7}, ExecutionStatus.COMPLETED), ({"score": "high"}, ExecutionStatus.FAILED)],
+)
+async def test_an_answer_must_fit_the_schema_of_its_step(answer: object, status: ExecutionStatus):
+    schema = {"type": "object", "properties": {"score": {"type": "integer"}}, "required": ["score"]}
+    definition = process(task("a", output={"schema": schema}))
+    agents = ScriptedAgents(lambda request: answer)
+    async with ExecutionEngine(MemoryRepository(), agents, clock=VirtualClock()) as engine:
+        execution = await engine.start(definition)
+        execution = await engine.run_until_settled(execution.id)
+    assert execution.status is status
+    assert len(agents.calls) == 1
+    if execution.error is not None:
+        assert execution.error.code == "INVALID_OUTPUT"
+        assert "output.score" in execution.error.message
+
+
+async def test_a_retry_with_other_input_asks_again_under_a_new_key():
+    def moody(request: AgentRequest) -> object:
+        if request.message == "bad":
+            raise AgentCallFailed("AGENT_ERROR", "I do not like that")
+        return request.message
+
+    agents = ScriptedAgents(moody)
+    definition = process(
+        task("a"), task("b", "a", message="{{ input.word }}"), input={"word": {"type": "string"}}
+    )
+    async with ExecutionEngine(MemoryRepository(), agents, clock=VirtualClock()) as engine:
+        execution = await engine.start(definition, {"word": "bad"})
+        execution = await engine.run_until_settled(execution.id)
+        assert execution.status is ExecutionStatus.FAILED
+        execution = await engine.retry(execution.id, input={"word": "good"})
+        execution = await engine.run_until_settled(execution.id)
+    assert execution.status is ExecutionStatus.COMPLETED
+    assert execution.input == {"word": "good"}
+    assert [call.context.step_id for call in agents.calls] == ["a", "b", "b"]
+    assert agents.calls[1].idempotency_key != agents.calls[2].idempotency_key

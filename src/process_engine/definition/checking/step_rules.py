@@ -20,13 +20,18 @@ _SCHEMA_ADVICE = "Write words of JSON Schema; patterns are without look-around, 
 
 
 def later_features(context: Context) -> Iterator[Problem]:
-    """P110: `for_each`, `compensation` and `roles` are read and checked, but not run yet."""
+    """P110: what is read and checked, but not run yet: nothing that a process asks for is ignored."""
+    parts: list[tuple[Path, object]] = [
+        (("limits", key), getattr(context.definition.limits, key))
+        for key in ("budget", "max_concurrent_executions")
+    ]
     for number, step in enumerate(context.definition.steps):
-        for key in ("for_each", "compensation", "roles"):
-            if getattr(step, key) is not None:
-                message = f"`{key}` belongs to the language, but this version does not run it yet."
-                path: Path = ("steps", number, key)
-                yield context.problem("P110", "error", path, message, "Remove it.", at_key=True)
+        keys = ("for_each", "compensation", "roles")
+        parts.extend((("steps", number, key), getattr(step, key)) for key in keys)
+    for path, part in parts:
+        if part is not None:
+            message = f"`{path[-1]}` belongs to the language, but this version does not run it yet."
+            yield context.problem("P110", "error", path, message, "Remove it.", at_key=True)
 
 
 def agents(context: Context) -> Iterator[Problem]:

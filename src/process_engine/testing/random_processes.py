@@ -1,0 +1,260 @@
+"""Random process definitions: every construct of the language, in combinations nobody would think of.
+
+A definition passes the static checks by construction: edges run from earlier to later steps of a hidden
+order, loops go back to an ancestor and are bounded. The document lists the steps in another order than that
+as often as not, because the order in a document must not matter to what is ready when.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from process_engine.definition.document import ProcessDefinition
+
+MAX_STEPS = 12
+# Waits of very different length, so that deadlines, retries and timers meet in every order.
+_DELAYS = ("0s", "250ms", "1s", "5s", "30s", "2m", "1h")
+_CODES = ("AGENT_ERROR", "INVALID_OUTPUT", "HANDLER_ERROR", "AGENT_UNAVAILABLE", "TIMEOUT")
+
+
+def random_process(rng: Random, name: str) -> ProcessDefinition:
+    """A definition of 1 to `MAX_STEPS` steps, decided by `rng` alone."""
+    return ProcessDefinition.model_validate(_Sketch(rng).document(name))
+
+
+class _Sketch:
+    """A document in the making; steps are numbered in the hidden order, all edges go from low to high."""
+
+    def __init__(self, rng: Random) -> None:
+        self.rng = rng
+        self.size = rng.choice((1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, MAX_STEPS))
+        self.ids = [f"s{number}" if rng.random() < 0.8 else f"s-{number}" for number in range(self.size)]
+        self.sources: list[set[int]] = [set() for _ in range(self.size)]
+        self.handled: list[set[int]] = [set() for _ in range(self.size)]
+        self.routed: set[int] = set()
+        self.made: list[dict[str, object]] = []
+        self.shape = rng.choice(("mixed", "mixed", "fan", "chain"))
+        # Swarm testing: each process has its own taste, so that rare constructs meet in numbers now and then.
+        self.tastes: dict[str, float] = {}
+
+    def document(self, name: str) -> dict[str, object]:
+        for number in range(self.size):
+            self.made.append(self.step(number))
+        steps = list(self.made)
+        if self.rng.random() < 0.5:
+            self.rng.shuffle(steps)
+        document: dict[str, object] = {"name": name, "steps": steps, "limits": self.limits()}
+        if self.rng.random() < 0.3:
+            document["defaults"] = self.defaults()
+        if self.rng.random() < 0.4:
+            document["outputs"] = {"result": {"is": self.template(self.size)}, "n": "{{ input.n }}"}
+        return document
+
+    def chance(self, probability: float, feature: str = "") -> bool:
+        """True as often as given, times the taste of this process for `feature`."""
+        if feature and feature not in self.tastes:
+            self.tastes[feature] = self.rng.choice((0.0, 0.5, 1.0, 1.0, 2.5))
+        return self.rng.random() < probability * self.tastes.get(feature, 1.0)
+
+    def limits(self) -> dict[str, object]:
+        limits: dict[str, object] = {}
+        if self.chance(0.2, "deadline"):
+            limits["timeout"] = self.rng.choice(("10s", "1m", "10m", "3h"))
+        if self.chance(0.4, "slots"):
+            limits["max_concurrent_steps"] = self.rng.randint(1, 3)
+        return limits
+
+    def defaults(self) -> dict[str, object]:
+        defaults: dict[str, object] = {"agent": "fallback"}
+        if self.chance(0.5):
+            defaults["retry"] = self.retry()
+        if self.chance(0.3):
+            defaults["on_error"] = "skip_step"
+        return defaults
+
+    # ------------------------------------------------------------ steps
+
+    def step(self, number: int) -> dict[str, object]:
+        depends = self.depend(number)
+        step: dict[str, object] = {"id": self.ids[number]}
+        if depends:
+            step["depends_on"] = [self.ids[source] for source in depends]
+        if self.chance(0.2, "condition"):
+            step["condition"] = self.condition(number)
+        if self.chance(0.2, "gateway") and number < self.size - 1:
+            step |= self.gateway(number)
+        elif self.chance(0.2, "timer"):
+            step |= self.timer(number)
+        else:
+            step |= self.agent_task(number)
+        if self.chance(0.35, "on_error"):
+            step["on_error"] = self.on_error(number)
+        edges = len(self.sources[number] | self.handled[number])
+        if edges > 1 and self.chance(0.45, "join"):
+            step["join"] = (
+                "any" if self.chance(0.5) or self.is_divided(number) else self.rng.randint(1, edges)
+            )
+        return step
+
+    def depend(self, number: int) -> list[int]:
+        wanted = self.rng.choice((0, 1, 1, 1, 2, 2, 3)) if number else 0
+        if number in self.routed and self.chance(0.6):
+            wanted = 0
+        near = [source for source in range(number) if source >= number - 5]
+        if self.shape == "fan":
+            near = [source for source in range(number) if source < 2]
+        elif self.shape == "chain":
+            near = near[-1:]
+        depends = self.rng.sample(near, min(wanted, len(near)))
+        self.sources[number].update(depends)
+        return depends
+
+    def agent_task(self, number: int) -> dict[str, object]:
+        step: dict[str, object] = {"type": "agent_task", "message": self.template(number)}
+        step["agent"] = f"agent-{number % 3}"
+        if self.chance(0.5, "retry"):
+            step["retry"] = self.retry()
+        if self.chance(0.3, "on_interrupt"):
+            step["on_interrupt"] = self.rng.choice(("ask", "fail", "retry"))
+        if self.chance(0.2):
+            step["model"] = "{{ input.model | default('small') }}"
+        return step
+
+    def retry(self) -> dict[str, object]:
+        codes = self.rng.sample(_CODES, 3)
+        return {
+            "max_attempts": self.rng.randint(1, 4),
+            "initial_delay": self.rng.choice(_DELAYS),
+            "backoff": self.rng.choice(("exponential", "linear", "fixed")),
+            "backoff_multiplier": self.rng.choice((1, 1.5, 2, 10)),
+            "max_delay": self.rng.choice(("10s", "5m", "2h")),
+            "jitter": self.chance(0.5),
+            "retry_on": codes[: self.rng.randint(0, 2)],
+            "do_not_retry_on": codes[2:] if self.chance(0.1) else [],
+        }
+
+    def timer(self, number: int) -> dict[str, object]:
+        kind = self.rng.random()
+        if kind < 0.6:
+            return {"type": "timer", "delay": self.rng.choice(_DELAYS)}
+        if kind < 0.8:
+            return {"type": "timer", "delay": "{{ input.n }}"}
+        if kind < 0.9 or not number:
+            return {
+                "type": "timer",
+                "until": self.rng.choice(("09:30", "2026-01-01T00:05:00Z")),
+                "timezone": "Europe/Lisbon",
+            }
+        return {
+            "type": "timer",
+            "delay": f"{{{{ steps.{self.ids[number - 1]}.output.n | default('soon') }}}}",
+        }
+
+    def gateway(self, number: int) -> dict[str, object]:
+        kind = self.rng.choice(("exclusive", "exclusive", "inclusive", "parallel"))
+        later = list(range(number + 1, min(number + 6, self.size)))
+        targets = self.rng.sample(later, min(self.rng.randint(1, 3), len(later)))
+        routes: list[dict[str, object]] = [{"target": self.ids[target]} for target in targets]
+        for route in routes:
+            if kind != "parallel" and self.chance(0.9):
+                route["condition"] = self.condition(number, chosen=True)
+        step: dict[str, object] = {"type": "gateway", "gateway_type": kind, "routes": routes}
+        if kind != "parallel" and self.chance(0.7):
+            default = self.rng.choice(later)
+            step["default_route"] = self.ids[default]
+            targets.append(default)
+        if kind == "exclusive" and self.chance(0.6, "loop"):
+            self.add_loop(number, routes)
+        for target in targets:
+            self.sources[target].add(number)
+            self.routed.add(target)
+        return step
+
+    def add_loop(self, number: int, routes: list[dict[str, object]]) -> None:
+        ancestors = sorted(self.ancestors(number))
+        if ancestors:
+            target = self.rng.choice(ancestors)
+            if "message" in self.made[target] and self.chance(0.5):
+                # A read of a descendant on a common loop: what the visit before came to.
+                self.made[target]["message"] = (
+                    f"again {{{{ steps.{self.ids[number]}.output.route | default('first') }}}}"
+                )
+            back: dict[str, object] = {
+                "target": self.ids[target],
+                "max_visits": self.rng.randint(1, 4),
+                "condition": self.condition(number, chosen=True),
+            }
+            routes.insert(self.rng.randint(0, len(routes)), back)
+
+    def on_error(self, number: int) -> object:
+        kind = self.rng.random()
+        if kind < 0.4:
+            return "skip_step"
+        if kind < 0.5:
+            return {"action": "fail_process"}
+        later = list(range(number + 1, self.size))
+        if kind < 0.75 and later:
+            target = self.rng.choice(later)
+            self.handled[target].add(number)
+        elif not self.ancestors(number):
+            return "skip_step"
+        else:
+            target = self.rng.choice(sorted(self.ancestors(number)))
+        return {"action": "goto_step", "target_step": self.ids[target], "max_visits": self.rng.randint(1, 4)}
+
+    def is_divided(self, number: int) -> bool:
+        """Whether an exclusive gateway comes before: then so many edges may never live together."""
+        return any(self.made[source].get("gateway_type") == "exclusive" for source in self.ancestors(number))
+
+    def ancestors(self, number: int) -> set[int]:
+        """Steps before this one; the way through an error handler does not count, it may be no edge yet."""
+        found: set[int] = set()
+        stack = list(self.sources[number])
+        while stack:
+            source = stack.pop()
+            if source not in found:
+                found.add(source)
+                stack.extend(self.sources[source])
+        return found
+
+    # ------------------------------------------------------------ expressions
+
+    def readable(self, number: int) -> str | None:
+        """A step that step `number` may read: any earlier one; no ancestor means an ordering edge."""
+        return self.ids[self.rng.randrange(number)] if number else None
+
+    def condition(self, number: int, *, chosen: bool = False) -> str:
+        source = self.readable(number)
+        if source is None or self.chance(0.2):
+            return self.rng.choice(("input.flag", "not input.flag", "input.n > 10", "true", "false"))
+        texts = [
+            f"steps.{source}.output.n | default({self.rng.randint(0, 9)}) >= {self.rng.randint(0, 9)}",
+            f"steps.{source}.output.n | default(0) % 2 == {self.rng.randint(0, 1)}",
+            f'steps.{source}.status == "Completed"',
+            f"steps.{source}.output.ok | default(true)",
+            f"steps.{source}.attempts > 1 or input.flag",
+        ]
+        if self.chance(0.08, "fragile"):
+            texts = [f"steps.{source}.output.n >= 5"]
+        if chosen and self.chance(0.3):
+            texts = [f"{{{{ steps.{source}.output.n | default(3) }}}} > {self.rng.randint(0, 6)}"]
+        return self.rng.choice(texts)
+
+    def template(self, number: int) -> object:
+        source = self.readable(number)
+        if source is None or self.chance(0.2):
+            return self.rng.choice(
+                ("for {{ input.n }}", {"flag": "{{ input.flag }}"}, "plain", "{{ input }}")
+            )
+        if self.chance(0.08, "fragile"):
+            return f"about {{{{ steps.{source}.output.text }}}}"
+        kind = self.rng.random()
+        if kind < 0.3:
+            return f"about {{{{ steps.{source}.output.n | default(0) }}}}"
+        if kind < 0.5:
+            return {"from": f"{{{{ steps.{source}.output }}}}", "status": f"{{{{ steps.{source}.status }}}}"}
+        if kind < 0.7:
+            return f"{{{{ steps.{source}.output.text | default('nothing') }}}}"
+        if kind < 0.8 and number < self.size - 1:
+            return [f"{{{{ steps.{source}.output.items | default([]) | length }}}}", "{{ input.n + 1 }}"]
+        return f"{{{{ steps.{source}.output | default(null) }}}}"

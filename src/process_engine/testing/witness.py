@@ -1,0 +1,388 @@
+"""A second opinion: the rules of behaviour told once more, from definition and events alone.
+
+The invariants of the core read the core's own plan and state; a wrong plan could deceive them. A `Witness`
+reads the document and the history as they come, keeps a small model of its own, and objects to the first
+event that the rules do not allow, and to whatever should have happened in a transition and did not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from process_engine.core import events as e
+from process_engine.core.commands import RecordResult
+from process_engine.core.failures import Failure
+from process_engine.core.results import Completed
+from process_engine.core.values import Value, pack
+from process_engine.definition.document import AgentTask, Gateway, ProcessDefinition, RetryPolicy, Step
+from process_engine.testing.verdicts import SETTLED, Seen, Verdicts
+
+FINAL = ("completed", "failed", "cancelled")
+MAX_INTERRUPTIONS = 10
+MAX_RETRY_AFTER_SECONDS = 3600.0
+
+Delivered = Callable[[str, int, int], Sequence[RecordResult]]
+"""Every result that was ever delivered for a step, visit and attempt."""
+
+
+class RuleBroken(AssertionError):
+    """An event, or the lack of one, that the rules do not allow."""
+
+
+class Witness:
+    """Follows one execution. Feed it every event in order, then `end_of_transition` after each commit."""
+
+    def __init__(self, definition: ProcessDefinition, delivered: Delivered) -> None:
+        self.definition = definition
+        self.delivered = delivered
+        self.kinds: dict[str, Step] = {step.id: step for step in definition.steps}
+        self.steps: dict[str, Seen] = {step_id: Seen() for step_id in self.kinds}
+        self.verdicts = Verdicts(definition, self.steps)
+        self.graph = self.verdicts.graph
+        self.stop_on_failure = True
+        self.status = "pending"
+        self.stopping = False
+        self.unhandled = False
+        self.line: list[str] = []
+        self.slots = 0
+
+    def _demand(self, holds: bool, rule: str) -> None:
+        if not holds:
+            raise RuleBroken(rule)
+
+    # ------------------------------------------------------------ events
+
+    def see(self, event: e.Event) -> None:
+        """Follow one event.
+
+        Raises:
+            RuleBroken: the rules do not allow it here.
+        """
+        ended = ("completed", "cancelled") if isinstance(event, e.ProcessReopened) else FINAL
+        self._demand(self.status not in ended, f"{event.type} after the end")
+        match event:
+            case e.ExecutionCreated():
+                bounds = (event.config.slots, self.definition.limits.max_concurrent_steps or 0)
+                self.slots = min([bound for bound in bounds if bound], default=0)
+                self.stop_on_failure = event.config.stop_on_failure
+            case e.StepsReopened():
+                self._reopened(event)
+            case e.ProcessReopened():
+                self._goes_on(event)
+            case e.StepEvent():
+                self._step_event(event)
+            case _:
+                self._process_event(event)
+
+    def _process_event(self, event: e.Event) -> None:
+        match event:
+            case e.ProcessStarted():
+                self._demand(self.status == "pending", "started twice")
+                self.status = "running"
+            case e.ProcessPaused():
+                self._demand(self.status == "running", "paused what does not run")
+                self.status = "paused"
+            case e.ProcessResumed():
+                self._demand(self.status == "paused", "resumed what is not paused")
+                self.status = "running"
+            case e.ProcessStopping():
+                self._demand(not self.stopping, "stopped twice")
+                left = [s for s, seen in self.steps.items() if seen.status == "waiting"]
+                self._demand(not left, f"a failing execution leaves {left} waiting")
+                self.stopping = True
+            case e.ProcessCompleted():
+                self._demand(not self._open(), f"completed, and {self._open()} are open")
+                self._demand(not self.unhandled and not self.stopping, "completed in spite of a failure")
+                self.status = "completed"
+            case e.ProcessFailed():
+                self._demand(not self._in_motion(), f"failed, and {self._in_motion()} are in motion")
+                self._demand(self.stopping or not self._open(), f"failed while {self._open()} are open")
+                self.status = "failed"
+            case e.ProcessCancelled():
+                self._demand(not self._in_motion(), f"cancelled, and {self._in_motion()} are in motion")
+                self.status = "cancelled"
+            case _:
+                raise RuleBroken(f"{event.type} is an event that no rule knows")
+
+    def _open(self) -> list[str]:
+        return [step_id for step_id, seen in self.steps.items() if seen.status not in SETTLED]
+
+    def _in_motion(self) -> list[str]:
+        return [step_id for step_id, seen in self.steps.items() if seen.status in ("running", "waiting")]
+
+    def _step_event(self, event: e.StepEvent) -> None:
+        seen = self.steps[event.step_id]
+        self._demand(event.visit == seen.visit, f"{event.type} of visit {event.visit} in visit {seen.visit}")
+        match event:
+            case e.StepQueued():
+                self._demand(
+                    seen.status in ("pending", "waiting"), f"{event.step_id} queued while {seen.status}"
+                )
+                self._demand(
+                    seen.begun or self._may_run(event.step_id),
+                    f"{event.step_id} queued against its edges",
+                )
+                self.line.append(event.step_id)
+                new = replace(seen, status="ready")
+            case e.StepStarted():
+                self._starts(event.step_id, seen)
+                again = seen.begun or event.attempt != seen.attempt + 1
+                self._demand(not again, f"{event.step_id} starts its visit again")
+                self._demand(
+                    seen.status in ("pending", "ready"), f"{event.step_id} starts while {seen.status}"
+                )
+                # Asked when it was put in line, if it was: an ordering edge may have been reopened meanwhile.
+                allowed = seen.status == "ready" or self._may_run(event.step_id)
+                self._demand(
+                    allowed,
+                    f"{event.step_id} starts, and its edges say {self.verdicts.verdict(event.step_id)}",
+                )
+                new = replace(seen, status="running", attempt=event.attempt, begun=True)
+            case e.AttemptStarted():
+                self._starts(event.step_id, seen)
+                self._demand(
+                    event.attempt == seen.attempt + 1, f"{event.step_id}: attempt {event.attempt} is not next"
+                )
+                self._demand(
+                    seen.status in ("ready", "waiting"), f"{event.step_id} tries again while {seen.status}"
+                )
+                self._demand(
+                    seen.due is None or event.timestamp >= seen.due, f"{event.step_id} tries again too early"
+                )
+                new = replace(seen, status="running", attempt=event.attempt, interrupted=False)
+            case e.StepRetrying():
+                new = self._retries(event, seen)
+            case e.StepWaiting():
+                self._demand(seen.status == "running", f"{event.step_id} waits while {seen.status}")
+                new = replace(seen, status="waiting", due=event.due)
+            case _:
+                new = self._ends(event, seen)
+        self.steps[event.step_id] = new
+        if new.status != "ready" and event.step_id in self.line:
+            self.line.remove(event.step_id)
+
+    def _may_run(self, step_id: str) -> bool:
+        return self.verdicts.verdict(step_id) == "run"
+
+    def _starts(self, step_id: str, seen: Seen) -> None:
+        self._demand(self.status == "running", f"{step_id} starts while the execution is {self.status}")
+        self._demand(not self.stopping, f"{step_id} starts although the execution is about to fail")
+        if not self._takes_slot(step_id):
+            return
+        if not seen.interrupted or seen.status == "ready":
+            first = next((other for other in self.line if self._takes_slot(other)), step_id)
+            self._demand(first == step_id, f"{step_id} overtakes {first}")
+        running = [other for other, state in self.steps.items() if state.status == "running"]
+        self._demand(not self.slots or len(running) < self.slots, f"{step_id} starts beside {running}")
+
+    def _takes_slot(self, step_id: str) -> bool:
+        return isinstance(self.kinds[step_id], AgentTask)
+
+    # ------------------------------------------------------------ ends and repetitions
+
+    def _retries(self, event: e.StepRetrying, seen: Seen) -> Seen:
+        step_id = event.step_id
+        self._demand(seen.status == "running", f"{step_id} retries while {seen.status}")
+        if event.failure.code == "INTERRUPTED":
+            self._demand(seen.interruptions < MAX_INTERRUPTIONS, f"{step_id} was interrupted too often")
+            return replace(
+                seen, status="waiting", interruptions=seen.interruptions + 1, interrupted=True, due=event.due
+            )
+        policy = self._retry_policy(step_id)
+        self._demand(seen.retries + 1 < policy.max_attempts, f"{step_id} has no attempt left")
+        self._demand(
+            self._was_delivered(event, event.usage), f"{step_id} retries without a failure of this attempt"
+        )
+        self._check_delay(event, seen, policy)
+        return replace(seen, status="waiting", retries=seen.retries + 1, due=event.due)
+
+    def _retry_policy(self, step_id: str) -> RetryPolicy:
+        step = self.kinds[step_id]
+        return step.retry or self.definition.defaults.retry or RetryPolicy()
+
+    def _check_delay(self, event: e.StepRetrying, seen: Seen, policy: RetryPolicy) -> None:
+        number = seen.retries + 2
+        base = policy.initial_delay.seconds
+        if policy.backoff == "exponential":
+            base *= policy.backoff_multiplier ** (number - 2)
+        elif policy.backoff == "linear":
+            base *= number - 1
+        low, high = (base * 0.5, base * 1.5) if policy.jitter else (base, base)
+        asked = max((self._asked(result) for result in self._results(event)), default=0.0)
+        low, high = min(low, policy.max_delay.seconds), max(min(high, policy.max_delay.seconds), asked)
+        self._demand(
+            low <= event.delay_seconds <= high,
+            f"{event.step_id} waits {event.delay_seconds}, not {low}…{high}",
+        )
+        self._demand(
+            event.due == event.timestamp + timedelta(seconds=event.delay_seconds), "due is not the delay"
+        )
+
+    def _asked(self, result: RecordResult) -> float:
+        after = None if isinstance(result.result, Completed) else result.result.retry_after
+        return min(after or 0.0, MAX_RETRY_AFTER_SECONDS)
+
+    def _ends(self, event: e.StepEvent, seen: Seen) -> Seen:
+        step_id = event.step_id
+        self._demand(seen.status not in SETTLED, f"{step_id} was {seen.status} and ends again")
+        match event:
+            case e.StepCompleted():
+                if self._takes_slot(step_id):
+                    self._demand(
+                        self._gave(event), f"{step_id} completed with what attempt {event.attempt} never gave"
+                    )
+                elif not isinstance(self.kinds[step_id], Gateway) and seen.due is not None:
+                    self._demand(event.timestamp >= seen.due, f"timer {step_id} ended early")
+                return replace(seen, status="completed", routes=event.routes or ())
+            case e.StepFailed():
+                self._demand(
+                    self._paid(event, event.usage), f"{step_id}: the cost of the last attempt was forgotten"
+                )
+                self._check_handled(event)
+                return replace(seen, status="failed", handled_by=event.handled_by)
+            case e.StepSkipped():
+                self._demand(
+                    self._paid(event, event.usage), f"{step_id}: the cost of the last attempt was forgotten"
+                )
+                self._check_skip(event, seen)
+                return replace(seen, status="skipped", reason=event.reason)
+            case e.StepCancelled():
+                ready = seen.status == "ready" and seen.begun
+                self._demand(
+                    ready or seen.status in ("running", "waiting"), f"{step_id} cancelled while {seen.status}"
+                )
+                return replace(seen, status="cancelled", reason=event.reason)
+            case _:
+                raise RuleBroken(f"{event.type} is an event that no rule knows")
+
+    def _results(self, event: e.StepEvent) -> Sequence[RecordResult]:
+        return self.delivered(event.step_id, event.visit, event.attempt)
+
+    def _gave(self, event: e.StepCompleted) -> bool:
+        return any(
+            isinstance(given.result, Completed)
+            and _output_of(given) == event.output
+            and given.result.usage == event.usage
+            for given in self._results(event)
+        )
+
+    def _was_delivered(self, event: e.StepEvent, usage: object) -> bool:
+        return any(given.result.usage == usage for given in self._results(event))
+
+    def _paid(self, event: e.StepFailed | e.StepSkipped, usage: object) -> bool:
+        """Whether an attempt that answered is accounted for; what never answered is free."""
+        if event.failure is None or event.attempt == 0 or not self._takes_slot(event.step_id):
+            return True
+        return self._was_cut_off(event, event.failure) or self._was_delivered(event, usage)
+
+    def _was_cut_off(self, event: e.StepEvent, failure: Failure) -> bool:
+        """Whether the visit ended by an interruption, be it told as such or as one loop too many."""
+        step, seen = self.kinds[event.step_id], self.steps[event.step_id]
+        for_good = step.on_interrupt == "fail" or seen.interruptions == MAX_INTERRUPTIONS
+        return failure.code == "INTERRUPTED" or (failure.code == "VISITS_EXCEEDED" and for_good)
+
+    def _check_handled(self, event: e.StepFailed) -> None:
+        policy = self.kinds[event.step_id].on_error
+        if event.handled_by is None:
+            self.unhandled = True
+        else:
+            self._demand(
+                policy is not None and policy.target_step == event.handled_by,
+                f"{event.step_id} handled by a stranger",
+            )
+            self._demand(
+                not self.stopping, f"{event.step_id} is handled although the execution is about to fail"
+            )
+
+    def _check_skip(self, event: e.StepSkipped, seen: Seen) -> None:
+        step_id, verdict = event.step_id, self.verdicts.verdict(event.step_id)
+        match event.reason:
+            case "error":
+                self._demand(
+                    seen.status != "pending" or verdict == "run", f"{step_id} skips an error on a dead path"
+                )
+            case "condition_false":
+                self._demand(
+                    seen.status == "pending" and verdict == "run",
+                    f"condition of {step_id} asked at the wrong time",
+                )
+                self._demand(self.kinds[step_id].condition is not None, f"{step_id} has no condition")
+            case "dependency_failed":
+                self._demand(
+                    verdict == "dependency_failed",
+                    f"{step_id} skipped as {event.reason}, edges say {verdict}",
+                )
+            case _:
+                self._demand(
+                    seen.status == "pending" and verdict == "skip",
+                    f"{step_id} skipped, and its edges say {verdict}",
+                )
+
+    def _goes_on(self, event: e.ProcessReopened) -> None:
+        """A failed execution is taken back: what did not succeed runs again, and what was asked for."""
+        self._demand(self.status == "failed", f"reopened what is {self.status}")
+        for step_id, seen in self.steps.items():
+            unsettled = seen.status == "failed" and seen.handled_by is None
+            unsettled = unsettled or seen.status not in ("completed", "failed", "skipped")
+            self._demand(not unsettled or step_id in event.steps, f"{step_id} stays {seen.status} for ever")
+            kept = seen.status == "completed" and step_id not in event.again
+            self._demand(
+                not kept or step_id not in event.steps, f"{step_id} was completed and loses its result"
+            )
+        for step_id in event.steps:
+            seen = self.steps[step_id]
+            same = Seen(visit=seen.visit, attempt=seen.attempt, interruptions=seen.interruptions)
+            self.steps[step_id] = Seen(visit=seen.visit + 1) if step_id in event.again else same
+        self.status, self.stopping, self.unhandled, self.line = "running", False, False, []
+
+    def _reopened(self, event: e.StepsReopened) -> None:
+        region = self.graph.descendants(event.target) | {event.target}
+        self._demand(set(event.steps) == region, f"reopened {event.steps}, not {region}")
+        moving = [step_id for step_id in self._in_motion() if step_id in region]
+        self._demand(not moving, f"reopened while {moving} are in motion")
+        bounds = [
+            loop.max_visits or 10
+            for loop in self.graph.loops
+            if (loop.source, loop.target) == (event.by, event.target)
+        ]
+        visit = self.steps[event.target].visit + 1
+        self._demand(
+            bool(bounds) and visit <= max(bounds), f"visit {visit} of {event.target}, allowed are {bounds}"
+        )
+        for step_id in region:
+            self.steps[step_id] = Seen(visit=self.steps[step_id].visit + 1)
+        self.line = [step_id for step_id in self.line if step_id not in region]
+
+    # ------------------------------------------------------------ what should have happened
+
+    def end_of_transition(self) -> None:
+        """Object if a transition left something undone that the rules demand at once.
+
+        Raises:
+            RuleBroken: a step that could be decided was not, or a slot stays free while steps stand in line.
+        """
+        if self.status not in ("running", "paused"):
+            return
+        running = [step_id for step_id, seen in self.steps.items() if seen.status == "running"]
+        if self.stopping:
+            self._demand(bool(running), "about to fail, and nothing runs any more")
+            return
+        self._demand(not (self.unhandled and self.stop_on_failure), "a failure did not stop the execution")
+        for step_id, seen in self.steps.items():
+            if seen.status == "pending":
+                self._demand(
+                    self.verdicts.verdict(step_id) == "wait",
+                    f"{step_id} was forgotten: {self.verdicts.verdict(step_id)}",
+                )
+        if self.status == "running" and self.line:
+            self._demand(0 < self.slots <= len(running), f"{self.line} stand in line beside free slots")
+        self._demand(bool(self._open()), "everything is settled, and the execution goes on")
+
+
+def _output_of(given: RecordResult) -> Value:
+    if given.value is not None:
+        return given.value
+    assert isinstance(given.result, Completed)
+    return pack(given.result.output)[0]

@@ -1,0 +1,269 @@
+"""The pages say what the code has: every name is documented, every link and every example holds."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from process_engine import errors
+from process_engine.agents import KINDS
+from process_engine.cli.commands import commands
+from process_engine.core import events
+from process_engine.core.failures import CODES
+from process_engine.core.state import SkipReason
+from process_engine.definition import CATALOGUE, load_definition
+from process_engine.definition.document import FUTURE_STEP_TYPES, STEP_TYPES, ProcessDefinition
+from process_engine.definition.filters import FILTERS
+from process_engine.definition.parts import Document, parts_of
+from process_engine.definition.syntax import ROOTS
+from tests.architecture.places import ROOT, SOURCE
+
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^( *)```(.*?)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+# A file and what is to be found there: `core/decide.py` (`transition`), or `transition` in `core/decide.py`.
+ENTRY = re.compile(
+    r"(?:`([\w.]+)` in )?`([\w./]+/[\w.]+\.(?:py|sql)|\w+\.py)`(?: \(([^()]*(?:\(\)[^()]*)*)\))?"
+)
+NAME = re.compile(r"`([A-Za-z_][\w.]*)`")
+
+
+def page(name: str) -> str:
+    return (DOCS / "reference" / name).read_text(encoding="utf-8")
+
+
+def named(text: str) -> set[str]:
+    """Everything that stands in backticks outside fenced blocks, and the words in it."""
+    spans = set(re.findall(r"`([^`\n]+)`", FENCE.sub("", text)))
+    return spans | {word for span in spans for word in re.findall(r"[\w.-]+", span)}
+
+
+def prose(text: str) -> str:
+    return FENCE.sub("", text)
+
+
+def anchor(heading: str) -> str:
+    """The anchor that a heading gets on the usual sites."""
+    plain = re.sub(r"[^\w\- ]", "", heading.replace("`", "").lower())
+    return plain.strip().replace(" ", "-")
+
+
+def anchors_of(path: Path) -> set[str]:
+    return set(map(anchor, HEADING.findall(prose(path.read_text(encoding="utf-8")))))
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+# ---------------------------------------------------------------- names
+
+
+def test_every_error_code_is_documented():
+    assert set(CODES) - named(page("errors.md")) == set()
+
+
+def test_every_refusal_is_documented_with_its_class():
+    classes = [
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.ProcessEngineError)
+    ]
+
+    wanted = {kind.__name__ for kind in classes} | {kind.code for kind in classes}
+
+    assert wanted - named(page("errors.md")) == set()
+
+
+def test_every_event_is_documented_with_its_fields():
+    rows = {
+        row.split("|")[1].strip(" `"): row for row in page("events.md").splitlines() if row.startswith("| `")
+    }
+    common = {*events.Event.__struct_fields__, *events.StepEvent.__struct_fields__}
+
+    for kind in get_args(events.AnyEvent):
+        own = set(kind.__struct_fields__) - common
+        assert kind.__name__ in rows
+        assert own - named(rows[kind.__name__]) == set(), kind.__name__
+    assert common - named(page("events.md")) == set()
+
+
+def test_every_event_stands_in_the_table_it_belongs_to():
+    public, bookkeeping = page("events.md").split("## Public events")[1].split("## Bookkeeping")
+
+    for kind in get_args(events.AnyEvent):
+        table = public if kind.public else bookkeeping.split("## ")[0]
+        assert f"\n| `{kind.__name__}` |" in table
+
+
+def test_every_reason_of_a_skip_is_documented():
+    assert set(SkipReason) - named(page("events.md")) == set()
+
+
+def test_every_problem_code_is_documented():
+    assert set(CATALOGUE) - named(page("problems.md")) == set()
+
+
+def test_no_problem_code_is_documented_that_does_not_exist():
+    assert set(re.findall(r"\bP\d{3}\b", page("problems.md"))) - set(CATALOGUE) == set()
+
+
+def test_every_agent_kind_is_documented_with_its_settings():
+    text = page("agents.md")
+
+    for kind, settings in ((kind, KINDS[kind]) for kind in KINDS):
+        assert f"## Kind `{kind}`" in text
+        assert set(settings.model_fields) - named(text) - {"kind"} == set(), kind
+
+
+def test_every_command_is_documented_with_its_options():
+    text = page("cli.md")
+
+    for name, command in commands.commands.items():
+        assert re.search(rf"^\| `{name}\b", text, re.MULTILINE), name
+        options = {
+            option for parameter in command.params for option in parameter.opts if option.startswith("-")
+        }
+        assert options - named(text) == set(), name
+
+
+def parts(kind: type[Document], known: set[type[Document]]) -> Iterator[type[Document]]:
+    if kind in known:
+        return
+    known.add(kind)
+    yield kind
+    for field in kind.model_fields.values():
+        for part in parts_of(field.annotation):
+            yield from parts(part, known)
+
+
+# Their keys belong to the language, not to this version.
+LATER = {"ForEach", "Compensation", "Roles"}
+
+
+def test_every_key_of_the_language_is_documented():
+    known = named(page("language.md"))
+    kinds = [*parts(ProcessDefinition, set()), *STEP_TYPES.values()]
+
+    missing = {
+        f"{kind.__name__}.{key}"
+        for kind in kinds
+        if kind.__name__ not in LATER
+        for key in kind.key_names()
+        if key not in known
+    }
+
+    assert missing - {"InputSpec.fields"} == set()
+
+
+def test_every_step_type_root_and_filter_is_documented():
+    wanted = {*STEP_TYPES, *FUTURE_STEP_TYPES, *ROOTS, *FILTERS}
+
+    assert wanted - named(page("language.md")) == set()
+
+
+# ---------------------------------------------------------------- links and places
+
+
+@pytest.mark.parametrize("path", PAGES, ids=relative)
+def test_every_link_leads_to_a_file_and_a_heading(path):
+    broken = []
+    for target in LINK.findall(prose(path.read_text(encoding="utf-8"))):
+        file, _, heading = target.partition("#")
+        if "://" in target:
+            continue
+        place = (path.parent / file).resolve() if file else path
+        if not place.exists() or (heading and heading not in anchors_of(place)):
+            broken.append(target)
+
+    assert list(dict.fromkeys(broken)) == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=relative)
+def test_every_code_entry_point_is_there(path):
+    """Files are named from the package or from the repository; names beside them are defined in them."""
+    wrong = []
+    for before, place, bracket in ENTRY.findall(prose(path.read_text(encoding="utf-8"))):
+        target = next((found for base in (SOURCE, ROOT) if (found := base / place).exists()), None)
+        if target is None:
+            wrong.append(place)
+        elif target.suffix == ".py":
+            text = target.read_text(encoding="utf-8")
+            names = [name.rpartition(".")[2] for name in (*NAME.findall(bracket), *filter(None, [before]))]
+            wrong += [f"{place}: {name}" for name in names if not _is_defined(name, text)]
+
+    assert wrong == []
+
+
+def _is_defined(name: str, text: str) -> bool:
+    word = re.escape(name)
+    return bool(re.search(rf"^\s*(?:(?:async )?def|class) {word}\b|^\s*{word}\b[^=\n]*=", text, re.MULTILINE))
+
+
+def test_every_explanation_and_reference_ends_with_code_entry_points():
+    pages = [path for path in PAGES if path.parent.name in ("reference", "explanation", "how-to")]
+
+    missing = [
+        relative(path) for path in pages if "## Code entry points" not in path.read_text(encoding="utf-8")
+    ]
+
+    assert missing == []
+
+
+def test_the_architecture_page_stays_short():
+    assert len((ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").splitlines()) <= 250
+
+
+def test_every_decision_has_its_sections():
+    wanted = ("Status: ", "## Context", "## Options", "## Decision", "## Consequences", "## Revisit when")
+    decisions = sorted((DOCS / "decisions").glob("*.md"))
+
+    missing = {
+        path.name: lacking
+        for path in decisions
+        if (lacking := [part for part in wanted if part not in path.read_text(encoding="utf-8")])
+    }
+
+    assert missing == {}
+    numbers = [path.name[:4] for path in decisions]
+    assert len(set(numbers)) == len(numbers)
+
+
+# ---------------------------------------------------------------- examples
+
+
+def processes() -> list[tuple[str, str]]:
+    """Processes in pages and examples: blocks marked `yaml process`, the one of the README, files."""
+    found = []
+    for path in PAGES:
+        text = path.read_text(encoding="utf-8")
+        for number, (_, language, body) in enumerate(FENCE.findall(text)):
+            if language.strip() == "yaml process":
+                found.append((f"{relative(path)}#{number}", body))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    marked = re.search(r"<!-- begin process -->\n```yaml\n(.*?)```\n<!-- end process -->", readme, re.DOTALL)
+    assert marked is not None
+    examples = [path for path in sorted((ROOT / "examples").glob("*.yaml")) if path.name != "agents.yaml"]
+    return [
+        *found,
+        ("README.md", marked[1]),
+        *((relative(path), path.read_text(encoding="utf-8")) for path in examples),
+    ]
+
+
+@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in processes()])
+def test_every_process_in_the_pages_is_valid(text):
+    definition, problems = load_definition(text)
+
+    assert definition is not None, problems
+    assert [problem for problem in problems if problem.level != "info"] == []
+
+
+def test_the_process_of_the_readme_is_short():
+    text = dict(processes())["README.md"]
+
+    assert len(text.splitlines()) <= 24
