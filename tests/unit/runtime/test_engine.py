@@ -212,6 +212,16 @@ async def test_a_failed_commit_is_repeated_without_doing_anything_twice(fault: o
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
 
 
+@pytest.mark.parametrize("fault", [True, "lost"])
+async def test_a_command_whose_commit_failed_once_is_answered_as_if_it_had_not(fault: object):
+    store = UnreliableRepository([None, fault])
+    definition = process({"id": "t", "type": "timer", "delay": "1h"}, task("a", "t"))
+    async with ExecutionEngine(store, ScriptedAgents(), clock=VirtualClock()) as engine:
+        execution = await engine.start(definition)
+        cancelled = await engine.cancel(execution.id)
+    assert cancelled.status is ExecutionStatus.CANCELLED
+
+
 async def test_a_bug_in_one_command_costs_that_command_and_not_its_neighbours():
     store = UnreliableRepository([ValueError("no such codec"), None, ValueError("no such codec")])
     async with ExecutionEngine(store, ScriptedAgents(), clock=VirtualClock()) as engine:
