@@ -124,13 +124,20 @@ class _Reader(Generic[Settings]):
             )
         keys = self._mapping(given, place, f"agent `{name}`")
         own = {key: value for key, value in keys.items() if not key.startswith("x-")}
-        kind = own.get("kind")
-        if not isinstance(kind, str) or kind not in self._kinds:
-            if isinstance(given, dict):
-                at = place if kind is None else (*place, "kind")
-                self._fault(at, f"agent `{name}`: {_kind_fault(kind)}", self._kind_remedy(kind))
-            return None
-        return self._validated(place, self._kinds[kind], own)
+        model = self._model(place, own.get("kind")) if isinstance(given, dict) else None
+        return None if model is None else self._validated(place, model, own)
+
+    def _model(self, agent: Place, kind: object) -> type[Settings] | None:
+        """The settings class of a kind; asking for it imports it, which may fail for foreign kinds."""
+        place = agent if kind is None else (*agent, "kind")
+        who = f"agent `{agent[1]}`"
+        try:
+            if isinstance(kind, str) and kind in self._kinds:
+                return self._kinds[kind]
+            self._fault(place, f"{who}: {_kind_fault(kind)}", self._kind_remedy(kind))
+        except ConfigurationInvalid as error:
+            self._fault(place, f"{who}: {error.message}", error.remedy)
+        return None
 
     def _validated(self, place: Place, model: type[Settings], written: dict[str, object]) -> Settings | None:
         known = len(self.faults)
@@ -206,6 +213,12 @@ _EXPECTED = {
     "dict_type": "must be a mapping of keys to values",
     "list_type": "must be a list",
     "tuple_type": "must be a list",
+    "frozen_set_type": "must be a list",
+    "model_type": "must be a mapping of keys to values",
+    "path_type": "must be text",
+    "decimal_type": "must be a number",
+    "decimal_parsing": "must be a number",
+    "decimal_max_digits": "must be a number of at most {max_digits} digits",
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
     "int_type": "must be a whole number",
@@ -221,6 +234,7 @@ _EXPECTED = {
     "less_than": "must be less than {lt}",
     "literal_error": "must be {expected}",
     "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
 }
 
 
@@ -232,18 +246,25 @@ def _explained(
     key = _key_text(place)
     who = f"agent `{agent[1]}`"
     if detail["type"] == "extra_forbidden":
-        keys = [field.alias or name for name, field in model.model_fields.items()]
-        return Fault(place, f"{who}: unknown key `{key}`.", did_you_mean(key, keys))
+        return Fault(place, f"{who}: unknown key `{key}`.", _similar(key, model))
     if detail["type"] == "missing":
         missing = ".".join(str(part) for part in detail["loc"])
-        return Fault(agent, f"{who}: the key `{missing}` is missing.", _described(model, missing))
+        return Fault(place, f"{who}: the key `{missing}` is missing.", _described(model, missing))
     return Fault(place, f"{who}: `{key}`: {_sentence(detail, _filled_in(place, agent, written))}.")
+
+
+def _similar(key: str, model: type[BaseModel]) -> str:
+    # A key inside another one belongs to a model that is not known here.
+    known = [] if "." in key else [field.alias or name for name, field in model.model_fields.items()]
+    return did_you_mean(key, known)
 
 
 def _sentence(detail: ErrorDetails, filled_in: bool) -> str:
     context = detail.get("ctx", {})
     if detail["type"] in _EXPECTED:
         return _EXPECTED[detail["type"]].format_map(context)
+    if detail["type"] == "sentence":
+        return detail["msg"].rstrip(".")
     if filled_in:
         return "cannot be used with the value that the environment gives"
     if detail["type"] == "value_error":

@@ -226,7 +226,8 @@ HTTP = "agents: {a: {kind: http, url: 'http://h', %s}}"
         ),
         (
             "agents: {a: {kind: echo, time_out: 5}}",
-            "1:26 agent `a`: unknown key `time_out`. Known here: `kind`, `description`, `max_concurrent`, `rate`.",
+            "1:26 agent `a`: unknown key `time_out`. "
+            "Known here: `kind`, `description`, `max_concurrent`, `rate`.",
         ),
         (
             "agents: {a: {kind: http}}",

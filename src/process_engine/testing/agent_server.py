@@ -9,6 +9,9 @@ In a test::
     async with AgentServer({"writer": Behaviour(reply="A text about {message}.", fail_first=2)}) as server:
         …  # server.url_of("writer"), server.calls
 
+`POST /agents/NAME/chat/completions` is the same agent as an OpenAI-compatible model: its base URL is the
+agent's own.
+
 From a shell, where `agents.json` holds behaviours by the name of the agent::
 
     python -m process_engine.testing.agent_server --port 8700 --log agents.jsonl --script agents.json
@@ -54,7 +57,8 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     cost and usage. The first `fail_first` calls with the same key are refused with `fail_status`, every call
     where `status` is not 200. `delay` is in seconds and comes before any answer. `fault` breaks the answer
     itself, of the first `fail_first` calls where that is given: the work is done then, and the answer lost.
-    `drip_seconds` is the pause between the bytes of a dripping answer.
+    `drip_seconds` is the pause between the bytes of a dripping answer. `finish_reason` is what a chat
+    completion says about its end.
     """
 
     reply: object = "{agent} has dealt with: {message}"
@@ -69,6 +73,7 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     delay: float = 0.0
     fault: Fault | None = None
     drip_seconds: float = 1.0
+    finish_reason: str = "stop"
 
 
 class AgentCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +114,30 @@ class _Request(msgspec.Struct, frozen=True):
     model: str | None = None
     temperature: float | None = None
     system: str | None = None
+
+
+class _ChatMessage(msgspec.Struct, frozen=True):
+    role: str
+    content: str
+
+
+class _Chat(msgspec.Struct, frozen=True):
+    """The question to a model; all that is told of the step is in the key."""
+
+    messages: list[_ChatMessage]
+    model: str | None = None
+    temperature: float | None = None
+
+    def request(self, key: str) -> _Request:
+        said = {message.role: message.content for message in self.messages}
+        execution_id, step_id, visit = ([*key.split("/"), "", "", ""])[:3]
+        return _Request(
+            message=said.get("user"),
+            context=_Context(execution_id, step_id, int(visit) if visit.isdecimal() else 0),
+            model=self.model,
+            temperature=self.temperature,
+            system=said.get("system"),
+        )
 
 
 class CallLog:
@@ -174,6 +203,7 @@ class AgentServer:
         app = web.Application(client_max_size=MAX_MESSAGE_BYTES)
         app.router.add_get("/", self._overview)
         app.router.add_post("/agents/{name}", self._call)
+        app.router.add_post("/agents/{name}/chat/completions", self._call)
         # A caller that goes away ends its call; on leaving nobody waits for calls that hang.
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -199,7 +229,7 @@ class AgentServer:
         name = http.match_info["name"]
         try:
             behaviour = behaviour_of(self.behaviours.get(name, Behaviour()), http.query)
-            request = msgspec.json.decode(await http.read(), type=_Request)
+            request = _read(await http.read(), http)
         except ValueError as error:
             return web.Response(status=400, text=f"This call cannot be understood: {error}")
         call = self._arrived(name, http, request, behaviour)
@@ -233,23 +263,25 @@ class AgentServer:
         return call
 
     async def _answer(self, http: web.Request, call: AgentCall, behaviour: Behaviour) -> web.StreamResponse:
-        body = self._work(call, behaviour)
+        body = self._work(call, behaviour, chat=_is_chat(http))
         await self._pause(behaviour.delay)
         if call.status >= 300:
             headers = {} if behaviour.retry_after is None else {"Retry-After": behaviour.retry_after}
             text = f"{call.agent} cannot do this now (call {call.nth} with this key)."
+            if _is_chat(http):
+                return web.json_response({"error": {"message": text}}, status=call.status, headers=headers)
             return web.Response(status=call.status, text=text, headers=headers)
         if behaviour.fault and (call.nth <= behaviour.fail_first or not behaviour.fail_first):
             return await self._misbehave(http, behaviour, body)
         headers = {"Idempotency-Replayed": "true"} if call.repeated else {}
         return web.Response(status=call.status, body=body, content_type=_kind(behaviour), headers=headers)
 
-    def _work(self, call: AgentCall, behaviour: Behaviour) -> bytes:
+    def _work(self, call: AgentCall, behaviour: Behaviour, *, chat: bool) -> bytes:
         """The body of the answer: the remembered one where the work was done before."""
         done = (call.agent, call.key)
         if done in self._answers or call.status >= 300:
             return self._answers.get(done, b"")
-        body = _composed(call, behaviour)
+        body = _chat_answer(call, behaviour) if chat else _composed(call, behaviour)
         if call.key:
             self._answers[done] = body
         return body
@@ -320,7 +352,41 @@ def _kind(behaviour: Behaviour) -> str:
     return "text/plain" if behaviour.as_text else "application/json"
 
 
-def _composed(call: AgentCall, behaviour: Behaviour) -> bytes:
+def _is_chat(http: web.Request) -> bool:
+    return http.path.endswith("/chat/completions")
+
+
+def _read(body: bytes, http: web.Request) -> _Request:
+    if not _is_chat(http):
+        return msgspec.json.decode(body, type=_Request)
+    return msgspec.json.decode(body, type=_Chat).request(http.headers.get("Idempotency-Key", ""))
+
+
+def _chat_answer(call: AgentCall, behaviour: Behaviour) -> bytes:
+    """The reply as a chat completion; one that is no text as its JSON, as models answer it."""
+    reply = _replied(call, behaviour)
+    text = reply if isinstance(reply, str) else _encode(reply).decode()
+    answer: dict[str, object] = {
+        "id": f"chatcmpl-{call.number}",
+        "object": "chat.completion",
+        "model": call.model,
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": text},
+                "finish_reason": behaviour.finish_reason,
+            }
+        ],
+    }
+    read, written = behaviour.input_tokens, behaviour.output_tokens
+    if read is not None or written is not None:
+        counts = {"prompt_tokens": read or 0, "completion_tokens": written or 0}
+        answer["usage"] = counts | {"total_tokens": sum(counts.values())}
+    return _encode(answer)
+
+
+def _replied(call: AgentCall, behaviour: Behaviour) -> object:
+    """The reply with its placeholders filled in."""
     message = call.message if isinstance(call.message, str) else _encode(call.message).decode()
     words = {
         "message": message,
@@ -329,7 +395,11 @@ def _composed(call: AgentCall, behaviour: Behaviour) -> bytes:
         "visit": str(call.visit),
         "attempt": str(call.attempt),
     }
-    reply = _filled(behaviour.reply, words)
+    return _filled(behaviour.reply, words)
+
+
+def _composed(call: AgentCall, behaviour: Behaviour) -> bytes:
+    reply = _replied(call, behaviour)
     if behaviour.as_text:
         return reply.encode() if isinstance(reply, str) else _encode(reply)
     answer: dict[str, object] = {"response": reply}

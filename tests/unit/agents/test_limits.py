@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from process_engine.agents import EchoSettings, connect, limits
-from process_engine.agents.gateway import connected
+from process_engine.agents.connecting import connected
 from process_engine.agents.limits import Bucket, Gate, LimitedAgent, Rate, parse_rate
 from process_engine.app import ExecutionEngine
 from process_engine.clock import SystemClock
