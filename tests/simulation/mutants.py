@@ -185,7 +185,7 @@ def cost_of_failures_forgotten(patch: Patch):
     original = moves.fail_for_good
 
     def cheap(draft, step, failure, usage):
-        original(draft, step, failure, moves._NO_USAGE)
+        original(draft, step, failure, moves.NO_USAGE)
 
     patch.setattr(moves, "fail_for_good", cheap)
 

@@ -164,8 +164,14 @@ class OpenAiAgent:
             completion = _completions.decode(answer.body)
         except (ValueError, RecursionError) as error:
             self._fail("INVALID_OUTPUT", f"answered what is no chat completion: {error}")
-        text = self._answer(completion)
-        return AgentReply(output=structured(text), usage=_usage(completion.usage or _Tokens(), price))
+        usage = _usage(completion.usage or _Tokens(), price)
+        try:
+            text = self._answer(completion)
+        except AgentCallFailed as error:
+            # Half an answer has been paid for like a whole one.
+            error.usage = usage
+            raise
+        return AgentReply(output=structured(text), usage=usage)
 
     async def aclose(self) -> None:
         await self._transport.aclose()

@@ -40,7 +40,7 @@ from process_engine.core.draft import Draft
 from process_engine.core.failures import Failure
 from process_engine.core.inline import timer_output
 from process_engine.core.plan import Plan, StepPlan
-from process_engine.core.results import Completed, Usage
+from process_engine.core.results import NO_USAGE, Completed
 from process_engine.core.scope import ValueNotLoaded
 from process_engine.core.state import Execution, ExecutionStatus, SkipReason, StepStatus
 from process_engine.core.transition import Needs, Transition
@@ -61,7 +61,6 @@ _REMEDIES: Mapping[ExecutionStatus, str] = {
     ExecutionStatus.CANCELLED: "Start a new one with `process-engine run FILE`.",
 }
 _NO_BLOBS: Mapping[str, bytes] = {}
-_NO_USAGE = Usage()
 
 
 def transition(
@@ -200,7 +199,7 @@ def _interrupt(draft: Draft, command: c.InterruptAttempt) -> None:
     if draft.state.stopping is not None:
         draft.record_step(e.StepCancelled, step.id, reason="interrupted")
     elif step.on_interrupt == "fail" or state.interruptions >= MAX_INTERRUPTIONS:
-        moves.fail_for_good(draft, step, failure, _NO_USAGE)
+        moves.fail_for_good(draft, step, failure, NO_USAGE)
     else:
         draft.record_step(e.StepRetrying, step.id, failure=failure, delay_seconds=0.0, due=draft.now)
         if step.on_interrupt == "ask":

@@ -16,7 +16,7 @@ from process_engine.core.edges import Verdict, join_verdict
 from process_engine.core.failures import Failure
 from process_engine.core.inline import timer_output
 from process_engine.core.plan import StepPlan
-from process_engine.core.results import Completed, Failed, StepResult, Usage, WaitUntil
+from process_engine.core.results import NO_USAGE, Completed, Failed, StepResult, Usage, WaitUntil
 from process_engine.core.scope import unpack
 from process_engine.core.state import ExecutionStatus, SkipReason, StepState, StepStatus
 from process_engine.core.values import Value
@@ -26,8 +26,6 @@ from process_engine.ids import StepId
 
 # Enough to mend an answer by; a list of a thousand wrong items is one mistake.
 MOST_FAULTS_TOLD = 5
-
-_NO_USAGE = Usage()
 
 
 # ---------------------------------------------------------------- going on
@@ -72,7 +70,7 @@ def _consider(draft: Draft, step: StepPlan) -> None:
     try:
         wanted = step.condition is None or step.condition.evaluate(draft.scope) is True
     except ExpressionError as error:
-        fail_for_good(draft, step, Failure("EXPRESSION_ERROR", f"condition: {error}", step.id), _NO_USAGE)
+        fail_for_good(draft, step, Failure("EXPRESSION_ERROR", f"condition: {error}", step.id), NO_USAGE)
         return
     if wanted:
         admit(draft, step)
@@ -123,7 +121,7 @@ def run(draft: Draft, step: StepPlan) -> None:
         request = _render(draft, step)
         packed = draft.pack(request) if request is not None else None
     except (ExpressionError, OutputTooLarge) as error:
-        fail_for_good(draft, step, Failure(error.code, str(error), step.id), _NO_USAGE)
+        fail_for_good(draft, step, Failure(error.code, str(error), step.id), NO_USAGE)
         return
     agent = request.get("agent") if request is not None else None
     draft.record_step(

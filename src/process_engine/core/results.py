@@ -21,6 +21,10 @@ class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         return self.input_tokens + self.output_tokens
 
 
+NO_USAGE = Usage()
+"""What an attempt consumed that consumed nothing, or does not say."""
+
+
 class Completed(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True):
     """The attempt succeeded with `output`, any JSON value.
 
@@ -28,7 +32,7 @@ class Completed(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=T
     """
 
     output: object = None
-    usage: Usage = Usage()
+    usage: Usage = NO_USAGE
     routes: tuple[str, ...] | None = None
 
 
@@ -43,7 +47,7 @@ class Failed(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True
     message: str
     transient: bool = False
     retry_after: float | None = None
-    usage: Usage = Usage()
+    usage: Usage = NO_USAGE
 
 
 class WaitUntil(msgspec.Struct, frozen=True, gc=False, tag=True):

@@ -76,7 +76,9 @@ def _failed(error: AgentCallFailed) -> Failed:
     message = _recordable(error.message)
     if error.code not in CODES:
         return Failed("HANDLER_ERROR", f"the agent failed with the unknown code {error.code}: {message}")
-    return Failed(error.code, message, transient=error.transient, retry_after=error.retry_after)
+    return Failed(
+        error.code, message, transient=error.transient, retry_after=error.retry_after, usage=error.usage
+    )
 
 
 def _recordable(text: str) -> str:

@@ -11,7 +11,7 @@ import msgspec
 
 from process_engine.core.commands import AnyCommand
 from process_engine.core.events import Event
-from process_engine.core.results import Completed, Failed, StepResult, Usage
+from process_engine.core.results import NO_USAGE, Completed, Failed, StepResult, Usage
 from process_engine.core.state import ExecutionStatus, Snapshot
 from process_engine.core.transition import Transition
 from process_engine.core.values import BlobRef
@@ -87,17 +87,25 @@ class AgentCallFailed(Exception):
     """A call that did not succeed, as a fact to record.
 
     `code` is one of `core.failures.CODES`; `transient` says that another attempt may succeed;
-    `retry_after` is the least wait in seconds that the agent asked for.
+    `retry_after` is the least wait in seconds that the agent asked for; `usage` what the call cost all the
+    same.
     """
 
     def __init__(
-        self, code: str, message: str, *, transient: bool = False, retry_after: float | None = None
+        self,
+        code: str,
+        message: str,
+        *,
+        transient: bool = False,
+        retry_after: float | None = None,
+        usage: Usage = NO_USAGE,
     ) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
         self.transient = transient
         self.retry_after = retry_after
+        self.usage = usage
 
 
 class AgentGateway(Protocol):

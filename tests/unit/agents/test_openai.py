@@ -227,6 +227,16 @@ async def test_half_an_answer_is_invalid_output():
     assert error.message.endswith("cut the answer off at its limit of tokens; raise `max_tokens`")
 
 
+async def test_half_an_answer_is_paid_for_all_the_same():
+    usage = {"prompt_tokens": 1000, "completion_tokens": 10}
+    async with Provider(completion(finish_reason="length") | {"usage": usage}) as provider:
+        with pytest.raises(AgentCallFailed) as failed:
+            await ask(provider.url, prices={"small": {"input": "2", "output": "10"}})
+
+    assert failed.value.usage.cost == Decimal("0.0021")
+    assert failed.value.usage.tokens == 1010
+
+
 @pytest.mark.parametrize("reason", ["tool_calls", "abort", "something_new"])
 async def test_an_end_that_is_not_known_as_one_is_invalid_output(reason: str):
     error = await refusal(completion(finish_reason=reason))
