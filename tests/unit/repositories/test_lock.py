@@ -107,7 +107,9 @@ def test_a_program_started_by_the_holder_does_not_keep_the_lock(lock, tmp_path):
 
 def test_a_fork_of_the_holder_does_not_keep_the_lock(lock, tmp_path):
     fork = HOLD + (
-        "child = os.fork()\nif child == 0:\n    import signal\n    signal.pause()\nprint(child, flush=True)\n"
+        "import signal\n"
+        "if os.fork() == 0:\n    print(os.getpid(), flush=True)\n"  # by now the child has closed what it got
+        "signal.pause()\n"
     )
     with process(fork, tmp_path / "store.db") as holder:
         line_of(holder)
