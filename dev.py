@@ -365,6 +365,18 @@ def lint(arguments: list[str]) -> int:
     return 1 if failed else 0
 
 
+def docs(arguments: list[str]) -> int:
+    """Build site/ from docs/ and mkdocs.yml; a link or a heading that is not there fails."""
+    site = ROOT / "site"
+    # From nothing: a page that was removed must leave neither itself nor links to it behind.
+    shutil.rmtree(str(site), ignore_errors=True)
+    zensical = Path(primary_python()).parent / "zensical"
+    if run([str(zensical), "build", "--strict", "--clean", *arguments]) != 0:
+        fail("the site was not built; the warnings above name page, line and link.")
+    say(f"The site is built. Open {site / 'index.html'}")
+    return 0
+
+
 def lock(arguments: list[str]) -> int:
     """Write the lock files again, without download addresses; `--upgrade` takes newer versions."""
     uv = find_uv()
@@ -395,6 +407,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str, str]] = {
     "sim": (simulate, "--seeds N | --seed K", "simulate executions with crashes; replay one seed"),
     "mutants": (mutants, "[--suite S] [--only NAME]", "break the engine on purpose, see which tests notice"),
     "bench": (bench, "[ARGS]", "measure throughput beside the raw limit of this disk"),
+    "docs": (docs, "", "build the documentation into site/; a broken link fails"),
     "lock": (lock, "[--upgrade]", "write requirements/*.txt again"),
     "help": (show_help, "", "this list"),
 }

@@ -1,5 +1,6 @@
 """The pages say what the code has: every name is documented, every link and every example holds."""
 
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +9,12 @@ from typing import get_args
 import pytest
 
 from process_engine import errors
-from process_engine.agents import KINDS
+from process_engine.agents import KINDS, Agent
+from process_engine.agents.command import INHERITED
+from process_engine.app import ExecutionEngine
 from process_engine.cli.commands import commands
 from process_engine.core import events
+from process_engine.core.config import ExecutionConfig
 from process_engine.core.failures import CODES
 from process_engine.core.state import SkipReason
 from process_engine.definition import CATALOGUE, load_definition
@@ -18,7 +22,11 @@ from process_engine.definition.document import FUTURE_STEP_TYPES, STEP_TYPES, Pr
 from process_engine.definition.filters import FILTERS
 from process_engine.definition.parts import Document, parts_of
 from process_engine.definition.syntax import ROOTS
+from process_engine.repositories.sqlite import SqliteRepository
+from process_engine.runtime import ports
+from process_engine.runtime.feed import EventBus
 from tests.architecture.places import ROOT, SOURCE
+from tests.docs.snippets import blocks_of
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
@@ -30,6 +38,12 @@ ENTRY = re.compile(
     r"(?:`([\w.]+)` in )?`([\w./]+/[\w.]+\.(?:py|sql)|\w+\.py)`(?: \(([^()]*(?:\(\)[^()]*)*)\))?"
 )
 NAME = re.compile(r"`([A-Za-z_][\w.]*)`")
+# Everything that is defined in the module of the ports, and two ports that stand beside their consumer.
+PORTS = [
+    *(kind for kind in vars(ports).values() if isinstance(kind, type) and kind.__module__ == ports.__name__),
+    EventBus,
+    Agent,
+]
 
 
 def page(name: str) -> str:
@@ -75,6 +89,8 @@ def test_every_refusal_is_documented_with_its_class():
     ]
 
     wanted = {kind.__name__ for kind in classes} | {kind.code for kind in classes}
+    for path in SOURCE.rglob("*.py"):
+        wanted |= set(re.findall(r"\bcode=\"([A-Z_]+)\"", path.read_text(encoding="utf-8")))
 
     assert wanted - named(page("errors.md")) == set()
 
@@ -166,6 +182,70 @@ def test_every_step_type_root_and_filter_is_documented():
     assert wanted - named(page("language.md")) == set()
 
 
+def test_every_port_is_documented_with_its_methods_and_fields():
+    known = named(page("ports.md")) | set(re.findall(r"^#+ (\w+)$", page("ports.md"), re.MULTILINE))
+
+    missing = {
+        port.__name__: lacking for port in PORTS if (lacking := {port.__name__, *members(port)} - known)
+    }
+
+    assert missing == {}
+
+
+def members(port: type) -> set[str]:
+    """What an implementation has to have, or whoever uses it may name: methods, fields, parameters."""
+    if issubclass(port, Exception):
+        return set(inspect.signature(port).parameters)
+    return {name for name in vars(port) if not name.startswith("_")}
+
+
+def test_every_protocol_has_a_section_of_its_own():
+    sections = set(re.findall(r"^## (\w+)$", page("ports.md"), re.MULTILINE))
+
+    assert {port.__name__ for port in PORTS if getattr(port, "_is_protocol", False)} - sections == set()
+
+
+def test_every_alias_of_the_ports_is_documented():
+    aliases = {name for name, value in vars(ports).items() if value is int}
+
+    assert aliases == {"Fence"}
+    assert aliases - named(page("ports.md")) == set()
+
+
+def test_every_setting_of_the_engine_is_documented():
+    wanted = {
+        *ExecutionConfig.__struct_fields__,
+        *inspect.signature(ExecutionEngine).parameters,
+        *inspect.signature(SqliteRepository).parameters,
+    }
+
+    assert wanted - named(page("settings.md")) == set()
+
+
+@pytest.mark.parametrize("field", ExecutionConfig.__struct_fields__)
+def test_the_default_of_a_setting_is_the_one_that_is_documented(field):
+    row = re.search(rf"^\| `{field}` \| (\S+) \|", page("settings.md"), re.MULTILINE)
+
+    assert row is not None
+    assert row[1] == str(getattr(ExecutionConfig(), field))
+
+
+def test_every_key_of_an_agents_file_is_a_documented_setting():
+    keys = {key for kind in KINDS for key in KINDS[kind].model_fields}
+
+    assert {*keys, *KINDS} - named(page("settings.md")) == set()
+
+
+def test_every_environment_variable_is_documented():
+    """Names in capitals that the package spells out beside the environment, and all with its prefix."""
+    sources = [path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py")]
+    wanted = {name for text in sources for name in re.findall(r"\bPROCESS_ENGINE_[A-Z_]*[A-Z]\b", text)}
+    wanted |= {name for text in sources for name in re.findall(r"environ(?:\.get\(|\[)\"(\w+)\"", text)}
+
+    assert "PROCESS_ENGINE_DB" in wanted
+    assert {*wanted, *INHERITED} - named(page("settings.md")) == set()
+
+
 # ---------------------------------------------------------------- links and places
 
 
@@ -187,7 +267,11 @@ def test_every_link_leads_to_a_file_and_a_heading(path):
 def test_every_code_entry_point_is_there(path):
     """Files are named from the package or from the repository; names beside them are defined in them."""
     wrong = []
+    # Files that the reader makes, by saving a block of the page.
+    own = {block.title for block in blocks_of(path)}
     for before, place, bracket in ENTRY.findall(prose(path.read_text(encoding="utf-8"))):
+        if place in own:
+            continue
         target = next((found for base in (SOURCE, ROOT) if (found := base / place).exists()), None)
         if target is None:
             wrong.append(place)
@@ -235,35 +319,19 @@ def test_every_decision_has_its_sections():
 
 # ---------------------------------------------------------------- examples
 
-
-def processes() -> list[tuple[str, str]]:
-    """Processes in pages and examples: blocks marked `yaml process`, the one of the README, files."""
-    found = []
-    for path in PAGES:
-        text = path.read_text(encoding="utf-8")
-        for number, (_, language, body) in enumerate(FENCE.findall(text)):
-            if language.strip() == "yaml process":
-                found.append((f"{relative(path)}#{number}", body))
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    marked = re.search(r"<!-- begin process -->\n```yaml\n(.*?)```\n<!-- end process -->", readme, re.DOTALL)
-    assert marked is not None
-    examples = [path for path in sorted((ROOT / "examples").glob("*.yaml")) if path.name != "agents.yaml"]
-    return [
-        *found,
-        ("README.md", marked[1]),
-        *((relative(path), path.read_text(encoding="utf-8")) for path in examples),
-    ]
+# Blocks of pages are tested in tests/docs.
+EXAMPLES = [path for path in sorted((ROOT / "examples").glob("*.yaml")) if path.name != "agents.yaml"]
 
 
-@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in processes()])
-def test_every_process_in_the_pages_is_valid(text):
-    definition, problems = load_definition(text)
+@pytest.mark.parametrize("path", EXAMPLES, ids=relative)
+def test_every_example_is_a_valid_process(path):
+    definition, problems = load_definition(path.read_text(encoding="utf-8"))
 
     assert definition is not None, problems
     assert [problem for problem in problems if problem.level != "info"] == []
 
 
 def test_the_process_of_the_readme_is_short():
-    text = dict(processes())["README.md"]
+    (process,) = (block for block in blocks_of(ROOT / "README.md") if block.is_process)
 
-    assert len(text.splitlines()) <= 24
+    assert len(process.text.splitlines()) <= 24

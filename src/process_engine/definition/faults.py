@@ -198,7 +198,7 @@ def _kind_advice(case: _Case, wanted: str) -> str:
         return f"Write it as `{case.key}: {{{', '.join(f'{key}: …' for key in keys[:2])}}}`." if keys else ""
     if wanted == "a list":
         return "Write each item on a line of its own, after `- `."
-    return ""
+    return f"Write {wanted} there."
 
 
 def _keys_below(case: _Case) -> tuple[str, ...]:
@@ -268,21 +268,22 @@ def _not_allowed(case: _Case) -> Fault:
     allowed = ", ".join(f"`{word}`" for word in words)
     message = f"{case.subject} must be one of {allowed}, not {in_words(case.value)}."
     match = closest(str(case.value), words)
-    return Fault("P104", case.path, message, f"Did you mean `{match}`?" if match else "")
+    return Fault("P104", case.path, message, f"Did you mean `{match}`?" if match else "Choose one of them.")
 
 
 _BOUNDS = {
-    "greater_than_equal": ("ge", "at least"),
-    "less_than_equal": ("le", "at most"),
-    "greater_than": ("gt", "more than"),
-    "less_than": ("lt", "less than"),
+    "greater_than_equal": ("ge", "at least", "{} or more"),
+    "less_than_equal": ("le", "at most", "{} or less"),
+    "greater_than": ("gt", "more than", "a number above {}"),
+    "less_than": ("lt", "less than", "a number below {}"),
 }
 
 
 def _out_of_range(case: _Case) -> Fault:
-    name, words = _BOUNDS[case.details[0]["type"]]
-    message = f"{case.subject} must be {words} {case.context[name]}, not {case.value}."
-    return Fault("P105", case.path, message, "")
+    name, words, wanted = _BOUNDS[case.details[0]["type"]]
+    bound = case.context[name]
+    message = f"{case.subject} must be {words} {bound}, not {case.value}."
+    return Fault("P105", case.path, message, f"Write {wanted.format(bound)}.")
 
 
 def _malformed(case: _Case) -> Fault:
@@ -314,9 +315,8 @@ def _empty(case: _Case) -> Fault:
 
 
 def _too_long(case: _Case) -> Fault:
-    return Fault(
-        "P105", case.path, f"{case.subject} has more than {case.context.get('max_length')} entries.", ""
-    )
+    message = f"{case.subject} has more than {case.context.get('max_length')} entries."
+    return Fault("P105", case.path, message, "Leave some out, or divide the process.")
 
 
 def _own_words(case: _Case) -> Fault:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import itertools
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import cast
@@ -17,11 +20,18 @@ from process_engine.definition.json_schema import (
     spelled,
     unknown_field,
 )
+from process_engine.definition.positions import Path
 from process_engine.errors import InputRejected
 from process_engine.ids import DefinitionHash
 
 # A service runs some dozens of processes at a time; a compiled schema is a few KiB.
 CACHED_SCHEMAS = 256
+# As for the answers of agents: far more than inputs have, far less than the recursion of an encoder takes.
+MAX_NESTING = 100
+# The same fault more often than that is one mistake of a program that made the input.
+MAX_FAULTS = 100
+
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 def accept_input(definition: ProcessDefinition, value: object) -> dict[str, object]:
@@ -42,8 +52,50 @@ def accept_input(definition: ProcessDefinition, value: object) -> dict[str, obje
         raise InputRejected(
             definition.name, [("input", f"has the key {key!r}, which is not text") for key in odd]
         )
+    impossible = list(itertools.islice(_impossible(cast("Mapping[str, object]", fields)), MAX_FAULTS))
+    if impossible:
+        raise InputRejected(definition.name, impossible)
     form = _form(_ByHash(definition.content_hash, definition.input))
     return form.accept(definition.name, cast("Mapping[str, object]", fields))
+
+
+def _impossible(fields: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """What JSON in UTF-8 cannot say, wherever it is; level by level, since the value may be of any depth."""
+    layer: list[tuple[Path, object]] = [((), fields)]
+    for _ in range(MAX_NESTING + 1):
+        below: list[tuple[Path, object]] = []
+        for path, value in layer:
+            fault = _fault_of(value)
+            if fault:
+                yield spelled("input", path), fault
+            below.extend(_members(path, value))
+        if not below:
+            return
+        layer = below
+    deep = next((path for path, value in layer if isinstance(value, (Mapping, list, tuple))), None)
+    if deep is not None:
+        yield spelled("input", deep[:1]), f"is nested over {MAX_NESTING} levels"
+
+
+def _fault_of(value: object) -> str:
+    if isinstance(value, str) and not value.isascii() and _HALF_CHARACTER.search(value):
+        return "holds half a character (a lone surrogate), which is no text"
+    if isinstance(value, Mapping):
+        keys = cast("Mapping[object, object]", value).keys()
+        if any(isinstance(key, str) and _HALF_CHARACTER.search(key) for key in keys):
+            return "has a key that holds half a character (a lone surrogate)"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "must be a finite number; JSON has no such value"
+    return ""
+
+
+def _members(path: Path, value: object) -> Iterator[tuple[Path, object]]:
+    if isinstance(value, Mapping):
+        for key, item in cast("Mapping[object, object]", value).items():
+            yield (*path, str(key)), item
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(cast("Sequence[object]", value)):
+            yield (*path, index), item
 
 
 def json_schema_of(spec: InputSpec) -> dict[str, object]:

@@ -205,7 +205,9 @@ class Parser:
         spec, count = FILTERS[node.name], len(node.args)
         if not spec.least <= count <= spec.most:
             wanted = str(spec.least) if spec.least == spec.most else f"{spec.least} to {spec.most}"
-            raise self._tokens.fault(f"`{node.name}` takes {wanted} arguments, not {count}", node.offset)
+            example = f"{node.name}({', '.join(['…'] * spec.least)})" if spec.least else node.name
+            message = f"`{node.name}` takes {wanted} arguments, not {count}"
+            raise self._tokens.fault(message, node.offset, f"Write `| {example}`.")
         if not spec.takes_path:
             return
         path = node.args[0]
@@ -236,10 +238,11 @@ class Parser:
     def _number(self) -> Node:
         token = self._tokens.advance()
         if len(token.text) > MAX_NUMBER_CHARACTERS:
-            raise self._tokens.fault(f"a number has at most {MAX_NUMBER_CHARACTERS} characters", token.start)
+            message = f"a number has at most {MAX_NUMBER_CHARACTERS} characters"
+            raise self._tokens.fault(message, token.start, "Quote it if it is meant as text.")
         value = int(token.text) if token.text.isdigit() else float(token.text)
         if value == float("inf"):
-            raise self._tokens.fault("the number is too large", token.start)
+            raise self._tokens.fault("the number is too large", token.start, "Write a smaller one.")
         return Literal(value, token.start)
 
     def _word(self) -> Node:

@@ -91,8 +91,18 @@ def named(problems: Sequence[Problem], filename: str) -> tuple[Problem, ...]:
     return tuple(problem.in_file(filename) for problem in problems)
 
 
+def _likeliest(raw: dict[str, object]) -> type[Step]:
+    """The type whose keys a step without `type` has, so that its other faults are found; else the base."""
+    if "type" in raw:
+        return Step
+    shared = set(Step.key_names())
+    own = {kind: raw.keys() & (set(kind.key_names()) - shared) for kind in STEP_TYPES.values()}
+    likeliest = max(own, key=lambda kind: len(own[kind]))
+    return likeliest if own[likeliest] else Step
+
+
 def _bounded(notes: Sequence[Problem]) -> list[Problem]:
-    """The notes, of each code so many that the rest tells nothing new; the last one says that there are more."""
+    """The notes, of each code only as many as tell something new, and one that says that there are more."""
     kept: list[Problem] = []
     counts: Counter[str] = Counter()
     for note in notes:
@@ -173,8 +183,10 @@ class _DocumentReader:
         kind = STEP_TYPES.get(str(raw.get("type")))
         if kind is None:
             self._note_type(raw, path, whose)
-            raw = {key: value for key, value in raw.items() if key in Step.key_names()} | {"type": "unknown"}
-            kind = Step
+            kind = _likeliest(raw)
+            if kind is Step:
+                raw = {key: value for key, value in raw.items() if key in Step.key_names()}
+            raw = raw | {"type": next((name for name, each in STEP_TYPES.items() if each is kind), "unknown")}
         step = self._validated(kind, raw, path, whose) or unreadable
         if (*path, "id") not in self.faulty:
             return step
@@ -188,10 +200,12 @@ class _DocumentReader:
         if "type" not in raw:
             known = ", ".join(f"`{name}`" for name in STEP_TYPES)
             message = f"{whose.removeprefix(' of ').capitalize()} has no `type`."
-            self._note(Fault("P102", path, message, f"Add `type:` and one of {known}."))
+            # Of a step that could be anything nothing more is told.
+            place = path if _likeliest(raw) is Step else (*path, "type")
+            self._note(Fault("P102", place, message, f"Add `type:` and one of {known}."))
         elif given in FUTURE_STEP_TYPES:
             message = f"The step type `{given}` {_LATER}."
-            self._note(Fault("P109", (*path, "type"), message, ""))
+            self._note(Fault("P109", (*path, "type"), message, "Remove the step."))
         else:
             known = (*STEP_TYPES, *(name for name in FUTURE_STEP_TYPES if closest(str(given), [name])))
             shown = f"`{given}`" if isinstance(given, str) else in_words(given)
@@ -210,7 +224,7 @@ class _DocumentReader:
         for index, kind in future.items():
             if kind in FUTURE_TRIGGERS:
                 message = f"The trigger type `{kind}` {_LATER}."
-                self._note(Fault("P110", ("triggers", index, "type"), message, ""))
+                self._note(Fault("P110", ("triggers", index, "type"), message, "Remove the trigger."))
             else:
                 known = ("manual", *FUTURE_TRIGGERS)
                 advice = did_you_mean(str(kind), known, kind="types")
@@ -267,9 +281,9 @@ class _DocumentReader:
         self.faulty.add(fault.path)
         # Counted by itself: notes about old spellings must not crowd out a single error.
         self._noted += 1
-        if self._noted == MAX_PROBLEMS:
+        if self._noted == MAX_PROBLEMS + 1:
             self._note_more(MAX_PROBLEMS, fault.path)
-        if self._noted >= MAX_PROBLEMS:
+        if self._noted > MAX_PROBLEMS:
             return
         at = self._positions.of_key if fault.at_key or fault.code == "P102" else self._positions.of_value
         problem = Problem(

@@ -62,7 +62,10 @@ class ExpressionSyntaxError(ProcessEngineError):
 def check_text(source: str, limit: int, what: str) -> None:
     """Refuses a source that is too long, or that holds half a character."""
     if len(source) > limit:
-        raise ExpressionSyntaxError(f"{what} has at most {limit:,} characters", source=source, offset=limit)
+        advice = "Divide it, or compute parts of it in steps of their own."
+        raise ExpressionSyntaxError(
+            f"{what} has at most {limit:,} characters", source=source, offset=limit, suggestion=advice
+        )
     try:
         source.encode()
     except UnicodeEncodeError as fault:
@@ -122,14 +125,16 @@ class Tokens:
     def _read_text(self, start: int) -> Token:
         found = _QUOTED[self._source[start]].match(self._source, start, self._end)
         if not found:
-            raise self.fault("this quoted text is never closed", start)
+            raise self.fault("this quoted text is never closed", start, "Add the closing quote.")
         return Token("text", found[0], start, found.end())
 
     def _strange_character(self, offset: int) -> ExpressionSyntaxError:
         character = self._source[offset]
         shown = f"`{character}`" if character.isprintable() else f"U+{ord(character):04X}"
-        advice = 'Write a name that has other letters than a to z in brackets: `input["größe"]`.'
-        return self.fault(f"unexpected character {shown}", offset, advice if character.isalnum() else "")
+        advice = "Remove it, or write it inside a quoted text."
+        if character.isalnum():
+            advice = 'Write a name that has other letters than a to z in brackets: `input["größe"]`.'
+        return self.fault(f"unexpected character {shown}", offset, advice)
 
     def advance(self) -> Token:
         """Consumes the next token and gives it."""

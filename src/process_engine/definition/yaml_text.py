@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, cast
-
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.scanner import Scanner
+from typing import cast
 
 from process_engine.definition.positions import Mark, Node, Path, Positions
 from process_engine.definition.problems import Problem
+from process_engine.definition.yaml_events import (
+    MAX_NESTING,
+    Event,
+    Refused,
+    YAMLError,
+    events,
+    syntax_problem,
+    too_deep,
+)
 
 # 1 MiB: a definition of 2,000 steps has a third of it.
 MAX_TEXT_BYTES = 1024 * 1024
-MAX_NESTING = 64
 # Aliases count once for each use, so that nine lines cannot stand for a billion values.
 MAX_NODES = 100_000
 MAX_NUMBER_DIGITS = 100
@@ -47,13 +51,6 @@ class LoadedText:
 _FATAL = {"P001", "P002", "P003", "P004", "P007", "P008", "P012", "P013", "P105"}
 
 
-class _Refused(Exception):
-    """The text cannot be read further."""
-
-    def __init__(self, code: str, message: str, mark: Mark, suggestion: str = "") -> None:
-        self.problem = Problem(code, "error", message, *mark, suggestion)
-
-
 def load(text: str | bytes, *, longest: Mapping[str, int] | None = None) -> LoadedText:
     """Read one YAML document. Never raises for what the text holds; faults are problems with a place.
 
@@ -66,10 +63,10 @@ def load(text: str | bytes, *, longest: Mapping[str, int] | None = None) -> Load
         positions.lines = re.split(r"\r\n|\r|\n", source)
         _refuse_control_characters(source)
         value = reader.read(source)
-    except _Refused as refusal:
+    except Refused as refusal:
         return LoadedText(None, positions, (*reader.problems, refusal.problem))
     except YAMLError as fault:
-        return LoadedText(None, positions, (*reader.problems, _syntax_problem(fault, positions.lines)))
+        return LoadedText(None, positions, (*reader.problems, syntax_problem(fault, positions.lines)))
     return LoadedText(value, positions, tuple(reader.problems))
 
 
@@ -77,7 +74,7 @@ def _decode(text: str | bytes) -> str:
     size = len(text) if isinstance(text, bytes) else len(text.encode(errors="replace"))
     if size > MAX_TEXT_BYTES:
         message = f"The document has {size:,} bytes; at most {MAX_TEXT_BYTES:,} are read."
-        raise _Refused(
+        raise Refused(
             "P002", message, Mark(1, 1), "Split it into sub-processes, or move data into the input."
         )
     if isinstance(text, str):
@@ -88,7 +85,7 @@ def _decode(text: str | bytes) -> str:
         before = text[: fault.start].decode(errors="replace")
         mark = Mark(before.count("\n") + 1, len(before) - before.rfind("\n"))
         message = f"The byte 0x{text[fault.start]:02x} is not UTF-8."
-        raise _Refused("P001", message, mark, "Save the file as UTF-8.") from None
+        raise Refused("P001", message, mark, "Save the file as UTF-8.") from None
 
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -100,149 +97,7 @@ def _refuse_control_characters(source: str) -> None:
         start = found.start()
         mark = Mark(source.count("\n", 0, start) + 1, start - source.rfind("\n", 0, start))
         message = f"The character U+{ord(found[0]):04X} cannot stand in a document."
-        raise _Refused("P008", message, mark, 'Remove it, or write it as an escape in a "quoted" text.')
-
-
-_SYNTAX_WORDS = (
-    (
-        "cannot start any token",
-        "A value cannot begin with this character.",
-        "Quote the value; indent by spaces.",
-    ),
-    ("expected <block end>", "The indentation does not fit the lines above.", "Align it with its siblings."),
-    (
-        "mapping values are not allowed",
-        "A `: ` is not allowed here.",
-        "Quote the value, or check the indentation.",
-    ),
-    (
-        "could not find expected ':'",
-        "A key without `:`.",
-        "Write `key: value`, or quote a text of several lines.",
-    ),
-    ("found unexpected end of stream", "A quote is not closed.", "Add the closing quote."),
-    ("undefined alias", "An alias without anchor.", "Quote the value if the `*` is meant as a character."),
-    ("expected ',' or ']'", "A list in brackets is not closed.", "Add `,` or `]`."),
-    ("expected the node content", "A value is missing here.", "Close brackets and braces; quote `{{ … }}`."),
-    ("expected ',' or '}'", "A mapping in braces is not closed.", "Quote a text that begins with `{{`."),
-    ("unhashable", "A key in braces.", "Quote a text that begins with `{{`."),
-    ("sequence entries are not allowed", "A `- ` is not allowed here.", "Put the list on lines of its own."),
-)
-
-
-def _syntax_problem(fault: YAMLError, lines: Sequence[str]) -> Problem:
-    """The library's fault in our words where it is a usual one, else in its own."""
-    mark, said = Mark(1, 1), str(fault)
-    if isinstance(fault, MarkedYAMLError):
-        marked = cast("_LibraryFault", fault)
-        said = marked.problem or marked.context or "it cannot be read"
-        mark = _mark(marked.problem_mark or marked.context_mark)
-    if lines[mark.line - 1 :] and lines[mark.line - 1][mark.column - 1 :].startswith("\t"):
-        message = "A tab stands where only spaces can."
-        return Problem("P004", "error", message, *mark, "Indent and separate by spaces.")
-    for key, message, suggestion in _SYNTAX_WORDS:
-        if key in said:
-            return Problem("P004", "error", message, *mark, suggestion)
-    said = " ".join(said.split())
-    return Problem(
-        "P004", "error", f"This is not YAML: {said[:200]}.", *mark, "Check quotes and indentation."
-    )
-
-
-class _LibraryMark(Protocol):
-    """A place as the library counts it, from 0."""
-
-    line: int
-    column: int
-
-
-class _LibraryFault(Protocol):
-    problem: str | None
-    context: str | None
-    problem_mark: _LibraryMark | None
-    context_mark: _LibraryMark | None
-
-
-class _LibraryEvent(Protocol):
-    start_mark: _LibraryMark
-    end_mark: _LibraryMark
-
-
-class _LibraryReader(Protocol):
-    def get_mark(self) -> _LibraryMark: ...
-
-
-def _mark(found: _LibraryMark | None) -> Mark:
-    return Mark(1, 1) if found is None else Mark(found.line + 1, found.column + 1)
-
-
-class _Event(NamedTuple):
-    """What is used of a parser's event."""
-
-    kind: str
-    value: str
-    plain: bool
-    style: str | None
-    anchor: str | None
-    tagged: bool
-    mark: Mark
-    end: Mark
-
-
-class _BoundedScanner(Scanner):
-    """Refuses too many open brackets at once; the library looks ahead behind them, which is quadratic.
-
-    Numbers of the notation itself may be of any length, which the library does not expect.
-    """
-
-    def need_more_tokens(self) -> bool:
-        """Whether the next token is still unknown; asked ten times a token, so the usual case is short."""
-        if self.tokens and not self.possible_simple_keys:  # pyright: ignore[reportUnknownMemberType]
-            return False
-        return super().need_more_tokens()
-
-    def fetch_flow_collection_start(self, TokenClass: object, to_push: str) -> None:
-        if len(cast("list[str]", self.flow_context)) >= MAX_NESTING:  # pyright: ignore[reportUnknownMemberType]
-            reader = cast("_LibraryReader", self.reader)  # pyright: ignore[reportUnknownMemberType]
-            raise _too_deep(_mark(reader.get_mark()))
-        super().fetch_flow_collection_start(TokenClass, to_push)  # pyright: ignore[reportUnknownMemberType]
-
-    def scan_flow_scalar_non_spaces(self, double: bool, start_mark: object) -> list[str]:
-        try:
-            return super().scan_flow_scalar_non_spaces(double, start_mark)  # pyright: ignore[reportUnknownMemberType]
-        except (OverflowError, ValueError):
-            raise self._refused("This escape stands for no character.", "The last one is `\\U0010FFFF`.") from None
-
-    def scan_yaml_directive_number(self, start_mark: object) -> int:
-        try:
-            return super().scan_yaml_directive_number(start_mark)  # pyright: ignore[reportUnknownMemberType]
-        except ValueError:
-            raise self._refused("There is no such version of YAML.", "Remove the line.") from None
-
-    def _refused(self, message: str, suggestion: str) -> _Refused:
-        reader = cast("_LibraryReader", self.reader)  # pyright: ignore[reportUnknownMemberType]
-        return _Refused("P004", message, _mark(reader.get_mark()), suggestion)
-
-
-def _too_deep(mark: Mark) -> _Refused:
-    return _Refused("P003", f"More than {MAX_NESTING} levels of nesting.", mark, "Flatten the value.")
-
-
-def _events(source: str) -> Iterator[_Event]:
-    reader = YAML(typ="safe", pure=True)
-    reader.Scanner = _BoundedScanner
-    for raw in cast("Iterator[_LibraryEvent]", reader.parse(source)):  # pyright: ignore[reportUnknownMemberType]
-        implicit: object = getattr(raw, "implicit", None)
-        yield _Event(
-            type(raw).__name__.removesuffix("Event"),
-            getattr(raw, "value", "") or "",
-            isinstance(implicit, tuple) and bool(cast("tuple[bool, bool]", implicit)[0]),
-            getattr(raw, "style", None),
-            getattr(raw, "anchor", None),
-            getattr(raw, "ctag", None) is not None,
-            _mark(raw.start_mark),
-            _mark(raw.end_mark),
-        )
+        raise Refused("P008", message, mark, 'Remove it, or write it as an escape in a "quoted" text.')
 
 
 class _Reader:
@@ -255,24 +110,24 @@ class _Reader:
         self._anchors: dict[str, Node] = {}
         self._open_anchors: set[str] = set()
         self._count = 0
-        self._events: Iterator[_Event] = iter(())
+        self._events: Iterator[Event] = iter(())
 
     def read(self, source: str) -> object:
-        self._events = _events(source)
+        self._events = events(source)
         root: Node | None = None
         for event in self._events:
             if event.kind in ("StreamStart", "DocumentStart", "DocumentEnd", "StreamEnd"):
                 continue
             if root is not None:
                 message = "A second document begins here."
-                raise _Refused("P012", message, event.mark, "Put each process into a file of its own.")
+                raise Refused("P012", message, event.mark, "Put each process into a file of its own.")
             root = self._node(event, 1)
         self._count = 0
         return None if root is None else self._value(root, (), None)
 
     # Events to nodes
 
-    def _node(self, event: _Event, depth: int, most: int = MAX_NODES) -> Node:
+    def _node(self, event: Event, depth: int, most: int = MAX_NODES) -> Node:
         if event.kind == "Alias":
             return self._aliased(event)
         self._count_node(event.mark)
@@ -283,7 +138,7 @@ class _Reader:
         if event.kind == "Scalar":
             return self._anchored(event, self._scalar(event))
         if depth > MAX_NESTING:
-            raise _too_deep(event.mark)
+            raise too_deep(event.mark)
         if event.anchor:
             self._open_anchors.add(event.anchor)
         content = self._items(depth, most) if event.kind == "SequenceStart" else self._pairs(depth)
@@ -291,16 +146,16 @@ class _Reader:
             self._open_anchors.discard(event.anchor)
         return self._anchored(event, Node(content, event.mark))
 
-    def _aliased(self, event: _Event) -> Node:
+    def _aliased(self, event: Event) -> Node:
         name = event.anchor or ""
         if name in self._open_anchors:
-            raise _Refused("P007", f"The alias *{name} holds itself.", event.mark, "Write the value out.")
+            raise Refused("P007", f"The alias *{name} holds itself.", event.mark, "Write the value out.")
         if name not in self._anchors:
             suggestion = "Quote the value if the `*` is meant as a character."
-            raise _Refused("P004", f"The alias *{name} has no anchor above it.", event.mark, suggestion)
+            raise Refused("P004", f"The alias *{name} has no anchor above it.", event.mark, suggestion)
         return self._anchors[name]
 
-    def _anchored(self, event: _Event, node: Node) -> Node:
+    def _anchored(self, event: Event, node: Node) -> Node:
         if event.anchor:
             self._anchors[event.anchor] = node
         return node
@@ -312,7 +167,7 @@ class _Reader:
                 break
             if len(items) == most:
                 message = f"This list has more than {most:,} items."
-                raise _Refused("P105", message, event.mark, "Divide it among several documents.")
+                raise Refused("P105", message, event.mark, "Divide it among several documents.")
             items.append(self._node(event, depth + 1))
         return items
 
@@ -322,9 +177,9 @@ class _Reader:
             if event.kind == "MappingEnd":
                 break
             key = self._node(event, depth + 1)
-            name = self._key_text(key)
-            most = self._longest.get(name or "", MAX_NODES) if depth == 1 else MAX_NODES
+            most = self._longest.get(str(key.value), MAX_NODES) if depth == 1 else MAX_NODES
             value = self._node(next(self._events), depth + 1, most)
+            name = self._key_text(key)
             if name in pairs:
                 first = pairs[name][0].mark.line
                 message = f"The key `{name}` is given twice, first in line {first}."
@@ -344,7 +199,7 @@ class _Reader:
         self._problem("P009", f"The key `{word}` is not text.", key.mark, f'Write `"{word}":`.')
         return word
 
-    def _scalar(self, event: _Event) -> Node:
+    def _scalar(self, event: Event) -> Node:
         value: object = event.value
         unreadable = False
         if event.plain and event.style in (None, ""):
@@ -362,7 +217,7 @@ class _Reader:
     def _value(self, node: Node, path: Path, key: Mark | None) -> object:
         self._count_node(node.mark)
         if len(path) > MAX_NESTING:
-            raise _too_deep(node.mark)
+            raise too_deep(node.mark)
         self._positions.add(path, node, key)
         content = node.value
         if isinstance(content, list):
@@ -377,24 +232,24 @@ class _Reader:
         self._count += 1
         if self._count > MAX_NODES:
             message = f"The document stands for more than {MAX_NODES:,} values."
-            raise _Refused("P007", message, mark, "Use fewer aliases; move data into the input.")
+            raise Refused("P007", message, mark, "Use fewer aliases; move data into the input.")
 
     def _problem(self, code: str, message: str, mark: Mark, suggestion: str) -> None:
         if len(self.problems) == MAX_TEXT_PROBLEMS:
             message = f"There are more than {MAX_TEXT_PROBLEMS} problems in the text; the rest is not read."
-            raise _Refused("P013", message, mark, "Correct the others first.")
+            raise Refused("P013", message, mark, "Correct the others first.")
         self.problems.append(Problem(code, "error", message, *mark, suggestion))
 
 
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
-def _refuse_half_characters(event: _Event) -> None:
-    """Refuse an escape such as `\\ud800` in a quoted text: it has no UTF-8, so that nothing could store it."""
+def _refuse_half_characters(event: Event) -> None:
+    """Refuse an escape such as `\\ud800` in a quoted text: it has no UTF-8, so nothing could store it."""
     found = _HALF_CHARACTER.search(event.value)
     if found:
         message = f"The escape of U+{ord(found[0]):04X} is half a character."
-        raise _Refused("P008", message, event.mark, "Write the character itself, or `\\U` with eight digits.")
+        raise Refused("P008", message, event.mark, "Write the character itself, or `\\U` with eight digits.")
 
 
 _WORDS: dict[str, object] = {
