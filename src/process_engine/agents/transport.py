@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import re
+import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
@@ -30,6 +31,8 @@ CONNECT_SECONDS = 10.0
 MAX_CONNECTIONS = 256
 # Seconds an idle connection is kept: below the 5 s after which common servers close theirs, so that
 # a call does not meet a connection that is being closed.
+# The largest window, with the header and the check sum of gzip (zlib manual, inflateInit2).
+GZIP_WINDOW_BITS = 31
 KEEP_ALIVE_SECONDS = 4.0
 # Bytes up to which a request body is handed over whole; larger ones are written in parts.
 WHOLE_BODY_BYTES = 512 * 1024
@@ -188,6 +191,8 @@ class Transport:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
                 headers=self._headers,
+                # The client library takes half of a packed text for the whole of it.
+                auto_decompress=False,
                 # A proxy named in the environment would see every secret: nobody asked for it here.
                 trust_env=False,
             )
@@ -210,12 +215,30 @@ class Transport:
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         if (response.content_length or 0) > self._max_response:
             self._too_large()
+        gzip = self._gzip(response.headers.get("Content-Encoding", "identity").strip().lower())
         body = bytearray()
         async for part in response.content.iter_any():
-            body += part
+            body += part if gzip is None else self._unzipped(gzip, part, self._max_response + 1 - len(body))
             if len(body) > self._max_response:
                 self._too_large()
+        if gzip is not None and not gzip.is_whole:
+            # Half an answer must not pass as one, however well its text begins.
+            self.fail("INVALID_OUTPUT", "sent half of what it packed with gzip")
         return bytes(body)
+
+    def _gzip(self, encoding: str) -> _Gzip | None:
+        """What unpacks the body: plain text was asked for, gzip is taken all the same."""
+        if encoding in ("identity", ""):
+            return None
+        if encoding not in ("gzip", "x-gzip"):
+            self.fail("INVALID_OUTPUT", f"answered in the encoding {self.shown(encoding)}, not asked for")
+        return _Gzip()
+
+    def _unzipped(self, gzip: _Gzip, part: bytes, most: int) -> bytes:
+        try:
+            return gzip.unpack(part, most)
+        except zlib.error:
+            self.fail("INVALID_OUTPUT", "says that it packed its answer with gzip, and did not")
 
     def _too_large(self) -> NoReturn:
         self.fail("OUTPUT_TOO_LARGE", f"answered more than {self._max_response:,} bytes")
@@ -238,6 +261,20 @@ class Transport:
                 self.fail("AGENT_UNAVAILABLE", f"cannot be reached: {reason}", transient=True)
             case _:
                 self.fail("AGENT_UNAVAILABLE", "broke the connection off", transient=True)
+
+
+class _Gzip:
+    """Unpacks a body part by part, never more than asked for, and knows whether all of it came."""
+
+    def __init__(self) -> None:
+        self._stream = zlib.decompressobj(wbits=GZIP_WINDOW_BITS)
+
+    def unpack(self, part: bytes, most: int) -> bytes:
+        return self._stream.decompress(part, most)
+
+    @property
+    def is_whole(self) -> bool:
+        return self._stream.eof
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
