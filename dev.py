@@ -29,6 +29,8 @@ except ImportError:
 ROOT = Path(__file__).resolve().parent
 REQUIREMENTS = ROOT / "requirements"
 PRIMARY = ROOT / ".venv"
+# What runs on the first Python alone.
+ONCE = ("tests/acceptance", "tests/docs")
 OTHERS = ROOT / ".venvs"
 OWN_UV = ROOT / ".uv"
 
@@ -344,6 +346,10 @@ def run_suite(interpreter: Interpreter, primary: Interpreter, arguments: list[st
     python = ensure_venv(venv, interpreter)
     say(f"\n== The suite on Python {interpreter.version}")
     command = [str(python), "-m", "pytest", *parallel_options(arguments), *arguments]
+    if interpreter != primary and not arguments:
+        # Real kills, failing disks and the pages take minutes and depend on the machine, not on the Python.
+        say(f"Without {' and '.join(ONCE)}: they run on Python {primary.version}.")
+        command.extend(f"--ignore={folder}" for folder in ONCE)
     return run(command)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from process_engine.cli.commands import run_command_line
+from process_engine.cli.entry import run_command_line
 from process_engine.cli.tools import Tools
 
 # Given by name: `--help` must not wait for what only a run needs.

@@ -30,8 +30,8 @@ RUN = [path for path in PAGES if path.parent.name in ("tutorial", "how-to")]
 TESTED_ELSEWHERE = {
     "add-a-step-type.md": "tests/integration/test_readme.py",
     "add-an-agent-kind.md": "tests/integration/test_readme.py",
-    "editor.md": "tests/integration/test_cli.py",
-    "operate.md": "tests/integration/test_cli.py",
+    "editor.md": "tests/integration/test_cli_looking.py",
+    "operate.md": "tests/integration/test_cli_control.py",
 }
 RUN_HERE = [path for path in RUN if path.name not in TESTED_ELSEWHERE]
 ELSEWHERE = re.compile(r"https?://(?!127\.0\.0\.1|localhost)[^\s\"')]+")

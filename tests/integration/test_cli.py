@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 
-from process_engine.cli import controlling
+from process_engine.cli import asking
 from process_engine.repositories.lock import StoreLock
 from process_engine.testing.agent_process import start_agent_process
 from tests.integration.terminal import engine_process, finish, on_a_terminal, steps_of, wait_until
@@ -144,10 +144,27 @@ def test_a_process_is_valid_even_where_its_agents_have_no_secrets_at_hand(termin
         terminal("validate", "greet.yaml", "--agents", "agents.yaml"),
     )
 
-    assert implicit.code == 0
-    assert "Agents were not checked: agents.yaml:1:" in implicit.err
+    assert implicit == (0, "greet.yaml is valid.\n", "")
     assert explicit.code == 2
     assert "BASE" in explicit.err
+
+
+def test_agents_are_known_by_their_names_even_where_they_cannot_be_used(terminal, place):
+    (place / "agents.yaml").write_text('agents: {ekko: {kind: http, url: "${BASE}"}}\n', encoding="utf-8")
+
+    answer = terminal("validate", "greet.yaml")
+
+    assert answer.code == 2
+    assert "There is no agent `echo`. Known agents: `ekko`." in " ".join(answer.out.split())
+
+
+def test_a_process_is_checked_even_where_the_agents_file_cannot_be_read(terminal, place):
+    (place / "agents.yaml").write_text("agents: [oops\n", encoding="utf-8")
+
+    answer = terminal("validate", "greet.yaml")
+
+    assert answer.code == 0
+    assert "Agents were not checked: P004 error agents.yaml:2:1 " in answer.err
 
 
 # ---------------------------------------------------------------- run
@@ -501,7 +518,7 @@ def test_a_refusal_of_the_running_process_is_passed_on(terminal, place):
 
 def test_a_process_that_does_not_answer_is_named(terminal, place, monkeypatch):
     ran = terminal("run", "nap.yaml", "--no-wait", "--json").document
-    monkeypatch.setattr(controlling, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(asking, "ANSWER_SECONDS", 0.1)
     lock = StoreLock(place / "process-engine.db")
     lock.acquire()
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -93,8 +93,11 @@ class Board:
                 self._end(ExecutionStatus.FAILED, event)
             case e.ProcessCancelled():
                 self._end(ExecutionStatus.CANCELLED, event)
+            case e.ProcessReopened():
+                self.status, self.ended_at = ExecutionStatus.RUNNING, None
+                self._reopen(event.steps, event.again)
             case e.StepsReopened():
-                self._reopen(event)
+                self._reopen(event.steps, event.steps)
             case _:
                 pass
 
@@ -104,10 +107,11 @@ class Board:
             if row.status in _NEVER_STARTED:
                 row.status = StepStatus.CANCELLED
 
-    def _reopen(self, event: e.StepsReopened) -> None:
-        for step_id in event.steps:
+    def _reopen(self, steps: Iterable[str], again: Collection[str]) -> None:
+        """Steps are as if never started; those in `again` begin a new visit."""
+        for step_id in steps:
             row = self.rows[step_id]
-            self.rows[step_id] = Row(row.id, row.type, visit=row.visit + 1)
+            self.rows[step_id] = Row(row.id, row.type, visit=row.visit + (step_id in again))
 
     def _note_step(self, event: e.StepEvent, row: Row) -> None:
         row.visit, row.attempt = event.visit, event.attempt or row.attempt

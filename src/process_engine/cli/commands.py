@@ -5,19 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from io import TextIOWrapper
-from pathlib import Path
-from typing import Protocol, TypeVar, cast
+from typing import Protocol, cast
 
 import click
 
 from process_engine import __version__
+from process_engine.cli import options
 from process_engine.cli.lazily import load
+from process_engine.cli.overview import COMMANDS, PROGRAM, overview, summary
 from process_engine.cli.tools import Tools
 
-PROGRAM = "process-engine"
-DATABASE = "process-engine.db"
 # What a shell reports for a program that Ctrl-C ended.
 INTERRUPTED = 130
+
+STATUSES = ("pending", "running", "paused", "compensating", "completed", "failed", "cancelled")
+OPEN = ("pending", "running", "paused", "compensating")
 
 
 class Report(Protocol):
@@ -27,7 +29,7 @@ class Report(Protocol):
 
 
 Implementation = Callable[..., int]
-Callback = TypeVar("Callback", bound=Callable[..., object])
+Decorator = Callable[[Implementation], Implementation]
 
 
 def run_command_line(tools: Tools, arguments: Sequence[str]) -> int:
@@ -47,6 +49,34 @@ def run_command_line(tools: Tools, arguments: Sequence[str]) -> int:
     return answer if isinstance(answer, int) else 0
 
 
+class _Commands(click.Group):
+    """The commands; the overview stands for the usual help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for names in COMMANDS.values() for name in names]
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write(overview())
+
+
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def commands() -> None:
+    """Run processes of AI agents that survive the death of the machine."""
+
+
+def _command(
+    name: str, place: str, more: str, *decorators: Decorator, group: click.Group = commands, short: str = ""
+) -> None:
+    """Declare a command: `place` is `module:function` below this package, `more` what its help adds."""
+    first = short or summary(name)
+    group.command(name, help=f"{first}\n\n{more}", short_help=first)(
+        options.all_of(*decorators)(_later(place))
+    )
+
+
 def _later(place: str) -> Implementation:
     """A callback that loads `module:function` and calls it with the tools and what was given."""
 
@@ -57,174 +87,191 @@ def _later(place: str) -> Implementation:
     return call
 
 
-def _all_of(*decorators: Callable[[Callback], Callback]) -> Callable[[Callback], Callback]:
-    def decorate(callback: Callback) -> Callback:
-        for decorator in reversed(decorators):
-            callback = decorator(callback)
-        return callback
-
-    return decorate
-
-
-# ---------------------------------------------------------------- options that several commands share
-
-_FILE = click.Path(path_type=Path)
-
-_file = click.argument("file", type=_FILE)
-_execution = click.argument("execution", metavar="ID")
-_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-_no_color = click.option("--no-color", is_flag=True, help="Print without colours, as with NO_COLOR set.")
-_agents = click.option(
-    "--agents",
-    type=_FILE,
-    metavar="FILE",
-    help="The agents file.  [default: agents.yaml beside the process, else here]",
-)
-_db = click.option(
-    "--db",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    envvar="PROCESS_ENGINE_DB",
-    show_envvar=True,
-    default=DATABASE,
-    show_default=True,
-    help="The store.",
-)
-_no_wait = click.option("--no-wait", is_flag=True, help="Leave as soon as nothing is due (exit code 4).")
-_grace = click.option(
-    "--grace",
-    type=click.FloatRange(min=0),
-    default=10.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long running attempts may finish after Ctrl-C or SIGTERM.",
-)
-
-_reading = _all_of(_db, _json, _no_color)
-_driving = _all_of(_agents, _db, _no_wait, _grace, _json, _no_color)
-
-
-class _InOrder(click.Group):
-    """Lists commands in the order in which people meet them."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
-
-
-@click.group(
-    cls=_InOrder,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 completed, 1 failed, 2 refused (usage, definition, input), 3 cancelled, "
-    "4 waiting or paused.",
-)
-@click.version_option(__version__, message="%(prog)s %(version)s")
-def commands() -> None:
-    """Run processes of AI agents that survive the death of the machine.
-
-    Try `process-engine demo` first.
-    """
-
-
-def _command(
-    name: str, place: str, help: str, *decorators: Callable[[Implementation], Implementation]
-) -> None:
-    commands.command(name, help=help)(_all_of(*decorators)(_later(place)))
-
-
-# ---------------------------------------------------------------- the commands
+# ---------------------------------------------------------------- run
 
 _command(
     "validate",
     "validating:validate",
-    "Check a process without running it.\n\nEvery problem is shown at once, with its place and what to write "
-    "instead. Exit code 2 if there is an error.",
-    _file,
-    _agents,
-    _json,
-    _no_color,
+    "Every problem is shown at once, with its place and what to write instead. Exit code 2 if there is an "
+    "error.",
+    options.file,
+    options.agents,
+    options.as_json,
+    options.no_color,
 )
 _command(
     "run",
     "running:run",
-    "Run a process until it has ended.\n\nEvery step is recorded in the store; whatever happens to this "
-    "program, `resume` goes on where it stopped.",
-    _file,
+    "Every step is recorded in the store; whatever happens to this program, `resume` goes on where it "
+    "stopped.",
+    options.file,
+    options.fields,
+    options.document,
     click.option(
-        "-i",
-        "--set",
-        "fields",
-        multiple=True,
-        metavar="KEY=VALUE",
-        help="A field of the input, read as the process declares it. May be repeated.",
+        "--detach", is_flag=True, help="Run in the background; print id, pid and log file, and return."
     ),
-    click.option(
-        "--input", "document", metavar="JSON", help="The input as a JSON object, or @FILE that holds one."
-    ),
-    _driving,
+    options.driving,
 )
 _command(
     "resume",
-    "running:resume",
-    "Go on with everything open in the store, until it has ended.",
-    _driving,
+    "resuming:resume",
+    "With an ID, a paused or held execution goes on too, and only that one. If another process runs "
+    "executions on the store, that process goes on with it, and this one shows it.",
+    options.optional_execution(*OPEN),
+    options.driving,
 )
 _command(
-    "list",
-    "inspecting:list_executions",
-    "List executions, the newest first.",
+    "retry",
+    "resuming:retry",
+    "What failed or was cancelled runs again; what completed is kept and not asked again. `-i` changes "
+    "fields of the input, `--input` replaces it.",
+    options.execution("failed"),
     click.option(
-        "--status",
-        metavar="STATUS",
-        type=click.Choice(
-            ["pending", "running", "paused", "compensating", "completed", "failed", "cancelled"]
-        ),
-        help="Only those that stand so.",
+        "--from",
+        "from_step",
+        metavar="STEP",
+        shell_complete=options.completed_by("steps"),
+        help="Run this step and everything after it again too.",
     ),
-    click.option("--process", metavar="NAME", help="Only those of this process."),
-    click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many."),
-    _reading,
-)
-_command(
-    "show",
-    "inspecting:show",
-    "Show an execution: its steps, what it waits for, why it failed.\n\nThe first characters of the ID do.",
-    _execution,
-    _reading,
-)
-_command(
-    "events",
-    "inspecting:events",
-    "Show what happened in an execution, in order.",
-    _execution,
-    click.option("--all", "everything", is_flag=True, help="Bookkeeping too."),
-    click.option("-f", "--follow", is_flag=True, help="Go on showing what happens, until it has ended."),
-    _reading,
-)
-_command(
-    "output",
-    "inspecting:output",
-    "Print the outputs of an execution, or the output of one step.",
-    _execution,
-    click.argument("step", required=False),
-    _reading,
-)
-_command(
-    "cancel",
-    "controlling:cancel",
-    "End an execution now, also one that runs in another terminal.",
-    _execution,
-    click.option("--reason", metavar="TEXT", help="Recorded with the cancellation."),
-    _reading,
+    options.fields,
+    options.document,
+    options.driving,
 )
 _command(
     "demo",
     "demo:demo",
-    "Run an example against small agents on this machine.\n\nWith --crash, kill the engine in the middle, "
-    "start it again, and check from the agents' own log that nothing recorded was done twice.",
+    "With --crash, kill the engine in the middle, start it again, and check from the agents' own log that "
+    "nothing recorded was done twice.",
     click.option("--crash", is_flag=True, help="Kill the engine with SIGKILL in the middle, and go on."),
-    click.option("--keep", type=_FILE, metavar="DIR", help="Keep all files in this directory."),
+    click.option("--keep", type=options.FILE, metavar="DIR", help="Keep all files in this directory."),
     click.option(
         "--topic", default="how tides work", show_default=True, metavar="TEXT", help="What to write about."
     ),
-    _no_color,
+    options.no_color,
+)
+
+# ---------------------------------------------------------------- look
+
+_command(
+    "list",
+    "inspecting:list_executions",
+    "Narrow the list by status and process.",
+    click.option("--status", metavar="STATUS", type=click.Choice(STATUSES), help="Only those that stand so."),
+    click.option(
+        "--process",
+        metavar="NAME",
+        shell_complete=options.completed_by("processes"),
+        help="Only those of this process.",
+    ),
+    click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many."),
+    options.reading,
+)
+_command(
+    "show",
+    "inspecting:show",
+    "The first characters of the ID do.",
+    options.execution(),
+    options.reading,
+)
+_command(
+    "explain",
+    "explaining:explain",
+    "For each, the one thing that stands between it and its end: since when, until when, by whom, and what "
+    "to do about it.",
+    options.optional_execution(*OPEN),
+    options.reading,
+)
+_command(
+    "events",
+    "inspecting:events",
+    "Without --all, what people want to know.",
+    options.execution(),
+    click.option("--all", "everything", is_flag=True, help="Bookkeeping too."),
+    click.option("-f", "--follow", is_flag=True, help="Go on showing what happens, until it has ended."),
+    options.reading,
+)
+_command(
+    "output",
+    "inspecting:output",
+    "Text is printed as it is, anything else as JSON.",
+    options.execution(),
+    click.argument("step", required=False, shell_complete=options.completed_by("steps")),
+    options.reading,
+)
+_command(
+    "graph",
+    "graphing:graph",
+    "Mermaid is what Markdown pages and many tools draw. With an ID, each step has its status as its class.",
+    click.argument("subject", metavar="FILE|ID", shell_complete=options.completed_by("files_or_executions")),
+    click.option(
+        "--format",
+        "form",
+        type=click.Choice(["mermaid", "json"]),
+        default="mermaid",
+        show_default=True,
+        help="How it is written.",
+    ),
+    options.db,
+    click.option("--json", "as_json", is_flag=True, help="The same as --format json."),
+    options.no_color,
+)
+
+# ---------------------------------------------------------------- act
+
+_command(
+    "pause",
+    "controlling:pause",
+    "Works on an execution that runs in another terminal, too.",
+    options.execution("running"),
+    options.reading,
+)
+_command(
+    "cancel",
+    "controlling:cancel",
+    "What runs is stopped, and nothing starts any more.",
+    options.execution(*OPEN),
+    click.option("--reason", metavar="TEXT", help="Recorded with the cancellation."),
+    options.reading,
+)
+
+# ---------------------------------------------------------------- set up
+
+
+@commands.group(help=summary("agents"), short_help=summary("agents"))
+def agents() -> None:
+    """The agents of an agents file."""
+
+
+_command(
+    "check",
+    "checking_agents:check",
+    "Servers are connected to, functions imported, programs looked up. No agent is called unless --call "
+    "says so. Exit code 1 if one cannot be reached.",
+    options.agents,
+    click.option("--call", is_flag=True, help="Ask each agent a short question, which may cost something."),
+    options.as_json,
+    options.no_color,
+    group=agents,
+    short="Check that each agent can be reached.",
+)
+_command(
+    "doctor",
+    "doctor:doctor",
+    "Each line is ok, warn or fail, with what to do about it. Exit code 1 if one fails.",
+    options.agents,
+    options.reading,
+)
+_command(
+    "schema",
+    "schema:schema",
+    "Editors complete and check processes with it.",
+    options.no_color,
+)
+_command(
+    "completion",
+    "completing:completion",
+    'For bash, add `eval "$(process-engine completion bash)"` to ~/.bashrc; for zsh, the same with zsh to '
+    "~/.zshrc, after compinit; for fish, save it as ~/.config/fish/completions/process-engine.fish.",
+    click.argument("shell", type=click.Choice(["bash", "zsh", "fish"])),
+    options.no_color,
 )

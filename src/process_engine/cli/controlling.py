@@ -1,106 +1,104 @@
-"""`cancel`: a command to an execution, whoever runs it."""
+"""`pause` and `cancel`: a command to an execution, whoever runs it."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from process_engine.agents.gateway import ConfiguredAgents
 from process_engine.cli import documents, outcomes
+from process_engine.cli.asking import Request, user
+from process_engine.cli.printing import print_document
 from process_engine.cli.screen import Screen
 from process_engine.cli.store import load, reading, resolve
-from process_engine.cli.summary import headline
+from process_engine.cli.summary import command_line, headline
 from process_engine.cli.tools import Tools
 from process_engine.clock import SystemClock
-from process_engine.core.commands import CancelExecution
-from process_engine.core.state import ExecutionStatus
-from process_engine.errors import CommandRejected, NotFound, ProcessEngineError, StoreLocked
+from process_engine.core.commands import AnyCommand, CancelExecution, PauseExecution
+from process_engine.core.state import ExecutionStatus, StepStatus
+from process_engine.errors import StoreLocked
 from process_engine.ids import ExecutionId
 from process_engine.repositories.sqlite import SqliteRepository
-from process_engine.runtime import inbox
-from process_engine.runtime.ports import InboxAnswer
+from process_engine.runtime.engine import Engine
 from process_engine.runtime.view import ProcessExecution
 
-# A running engine takes a command up within 100 ms; this allows for a machine under load.
-ANSWER_SECONDS = 5.0
+
+@dataclass(frozen=True)
+class _Order:
+    """One thing to do with an execution: by an engine of our own, or as a command to another process."""
+
+    here: Callable[[Engine, ExecutionId], Awaitable[ProcessExecution]]
+    there: Callable[[ExecutionId], AnyCommand]
 
 
 def cancel(
     tools: Tools, *, execution: str, reason: str | None, db: Path, as_json: bool, no_color: bool
 ) -> int:
     """End an execution; by the process that runs it if there is one, else here."""
-    found = asyncio.run(_cancel(tools, db, execution, reason))
+    by = user()
+    order = _Order(
+        here=lambda engine, id: engine.cancel(id, reason=reason, by=by),
+        there=lambda id: CancelExecution(execution_id=id, reason=reason, by=by),
+    )
+    return _carry_out(tools, order, execution, db, as_json, no_color)
+
+
+def pause(tools: Tools, *, execution: str, db: Path, as_json: bool, no_color: bool) -> int:
+    """Start nothing new in an execution; by the process that runs it if there is one, else here."""
+    by = user()
+    order = _Order(
+        here=lambda engine, id: engine.pause(id, by=by),
+        there=lambda id: PauseExecution(execution_id=id, by=by),
+    )
+    return _carry_out(tools, order, execution, db, as_json, no_color)
+
+
+def _carry_out(tools: Tools, order: _Order, prefix: str, db: Path, as_json: bool, no_color: bool) -> int:
+    found = asyncio.run(_ordered(tools, order, prefix, db))
     if as_json:
-        documents.print_document(documents.execution_document(found))
-    else:
-        screen = Screen(no_color=no_color)
-        screen.say(headline(found, screen, SystemClock().now()))
+        print_document(documents.execution_document(found))
+        return outcomes.COMPLETED
+    screen = Screen(no_color=no_color)
+    screen.say(headline(found, screen, SystemClock().now()))
+    if found.status is ExecutionStatus.PAUSED:
+        running = [step.id for step in found.step_executions.values() if step.status is StepStatus.RUNNING]
+        if running:
+            screen.say(f"What runs may finish: {', '.join(running)}.")
+        screen.say(f"Go on with: {command_line('resume', found.id, db=db)}")
     return outcomes.COMPLETED
 
 
-async def _cancel(tools: Tools, db: Path, prefix: str, reason: str | None) -> ProcessExecution:
+async def _ordered(tools: Tools, order: _Order, prefix: str, db: Path) -> ProcessExecution:
     async with reading(db) as reader:
-        command = CancelExecution(execution_id=await resolve(reader, prefix), reason=reason)
+        execution_id = await resolve(reader, prefix)
         try:
-            return await _cancel_here(tools, db, command)
-        except StoreLocked as locked:
-            return await _ask_holder(tools, db, reader, command, locked)
+            async with _engine(tools, db, serve_inbox=False) as engine:
+                return await order.here(engine, execution_id)
+        except StoreLocked:
+            await _ask(tools, db, await Request.leave(reader, order.there(execution_id)))
+            return await load(reader, execution_id)
 
 
-async def _cancel_here(tools: Tools, db: Path, command: CancelExecution) -> ProcessExecution:
-    """Take the store over for this one command.
-
-    Raises:
-        StoreLocked: somebody runs executions on it.
-    """
-    engine = tools.make_engine(SqliteRepository(db), ConfiguredAgents({}), recover=False, serve_inbox=False)
-    async with engine:
-        return await engine.cancel(command.execution_id, reason=command.reason)
-
-
-async def _ask_holder(
-    tools: Tools, db: Path, reader: SqliteRepository, command: CancelExecution, locked: StoreLocked
-) -> ProcessExecution:
-    """Leave the command for the process that runs executions.
+async def _ask(tools: Tools, db: Path, request: Request) -> None:
+    """See to it that a command in the inbox is carried out.
 
     Raises:
-        CommandRejected: it refused.
-        StoreLocked: it did not answer.
+        ProcessEngineError: it was refused, or nobody answered.
     """
-    answer = await inbox.ask(reader, command, clock=SystemClock(), timeout_seconds=ANSWER_SECONDS)
-    if answer is not None:
-        if answer.error_code is not None:
-            raise _refusal(answer)
-        return await load(reader, command.execution_id)
-    try:
-        # It may have ended without looking into its inbox again.
-        return await _cancel_after_all(tools, db, command)
-    except StoreLocked:
-        raise _no_answer(command.execution_id, locked) from None
+    while await request.answer(db) is None:
+        try:
+            # Whoever had the store left without looking into its inbox again: we do it.
+            async with _engine(tools, db, serve_inbox=True):
+                await request.answer(db)
+                return
+        except StoreLocked:
+            continue
 
 
-async def _cancel_after_all(tools: Tools, db: Path, command: CancelExecution) -> ProcessExecution:
-    try:
-        return await _cancel_here(tools, db, command)
-    except CommandRejected:
-        # The command that was left in the inbox came first.
-        async with reading(db) as reader:
-            found = await load(reader, command.execution_id)
-        if found.status is not ExecutionStatus.CANCELLED:
-            raise
-        return found
-
-
-def _refusal(answer: InboxAnswer) -> ProcessEngineError:
-    kind = NotFound if answer.error_code == NotFound.code else CommandRejected
-    return kind(answer.error_message or "", remedy=answer.error_remedy, code=answer.error_code)
-
-
-def _no_answer(execution_id: ExecutionId, locked: StoreLocked) -> StoreLocked:
-    who = "the process" if locked.holder is None else f"process {locked.holder}"
-    return StoreLocked(
-        f"{who} that runs executions on this store did not answer within {ANSWER_SECONDS:g} s.",
-        holder=locked.holder,
-        remedy=f"The request stays: {execution_id} is cancelled as soon as that process, or the next one, "
-        "gets to it. If it hangs, end it and try again.",
+def _engine(tools: Tools, db: Path, *, serve_inbox: bool) -> Engine:
+    """An engine for one command: it goes on with nothing."""
+    return tools.make_engine(
+        SqliteRepository(db), ConfiguredAgents({}), recover=False, serve_inbox=serve_inbox
     )

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-import click
-import msgspec
-
 from process_engine.core.events import Event
 from process_engine.core.failures import Failure
 from process_engine.core.values import Value
-from process_engine.definition.problems import Problem, has_errors
 from process_engine.runtime.ports import ExecutionSummary
 from process_engine.runtime.view import ProcessExecution, StepExecution
 
@@ -18,12 +12,6 @@ Document = dict[str, object]
 
 # The fields that every event is listed with, in this order; its own fields follow.
 _COMMON = ("sequence", "type", "timestamp", "step_id", "visit", "attempt")
-
-
-def print_document(document: object) -> None:
-    """Print one JSON document on stdout; moments are RFC 3339 in UTC, numbers are exact."""
-    # As bytes: JSON is UTF-8, whatever the terminal speaks.
-    click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2))
 
 
 def execution_document(execution: ProcessExecution) -> Document:
@@ -63,23 +51,6 @@ def event_document(event: Event) -> Document:
         if isinstance(value, Value) and value.ref is not None:
             fields[f"{name}_ref"] = value.ref
     return {name: fields.pop(name, None) for name in _COMMON} | fields
-
-
-def validation_document(problems: Iterable[Problem]) -> Document:
-    """What `validate` found."""
-    found = list(problems)
-    return {"valid": not has_errors(found), "problems": [_problem(problem) for problem in found]}
-
-
-def _problem(problem: Problem) -> Document:
-    return {
-        "code": problem.code,
-        "level": problem.level,
-        "message": problem.message,
-        "line": problem.line,
-        "column": problem.column,
-        "suggestion": problem.suggestion,
-    }
 
 
 def _step(step: StepExecution) -> Document:

@@ -15,17 +15,21 @@ from process_engine.errors import InputRejected
 
 
 def gather_input(
-    definition: ProcessDefinition, document: str | None, fields: Sequence[str]
+    definition: ProcessDefinition,
+    document: str | None,
+    fields: Sequence[str],
+    present: Mapping[str, object] | None = None,
 ) -> dict[str, object]:
     """The input that `--input` and `-i` give together; a field given by `-i` wins.
 
-    Whether it fits the process is not looked at here.
+    `present` stands in for `--input` where that is not given. Whether it fits the process is not looked at
+    here.
 
     Raises:
         InputRejected: what was given cannot be read, with every fault.
     """
     faults: list[tuple[str, str]] = []
-    gathered = _read_document(document, faults) if document is not None else {}
+    gathered = _read_document(document, faults) if document is not None else dict(present or {})
     schema = json_schema_of(definition.input)
     declared = schema.get("properties")
     for field in fields:

@@ -13,6 +13,7 @@ from rich.text import Text
 from process_engine.cli import documents, outcomes
 from process_engine.cli.board import Board
 from process_engine.cli.displays import steps_table
+from process_engine.cli.printing import print_document
 from process_engine.cli.screen import Screen, table
 from process_engine.cli.store import all_events, load, reading, resolve
 from process_engine.cli.story import as_text, clock_time, detail
@@ -51,7 +52,7 @@ def list_executions(
     found = asyncio.run(_list(db, wanted, process, limit))
     screen = Screen(no_color=no_color)
     if as_json:
-        documents.print_document([documents.summary_document(summary) for summary in found])
+        print_document([documents.summary_document(summary) for summary in found])
     elif found:
         screen.print(_list_table(found, screen))
     else:
@@ -89,7 +90,7 @@ def show(tools: Tools, *, execution: str, db: Path, as_json: bool, no_color: boo
     """One execution: steps, blockers, failure, outputs."""
     found = asyncio.run(_load(db, execution))
     if as_json:
-        documents.print_document(documents.execution_document(found))
+        print_document(documents.execution_document(found))
         return outcomes.COMPLETED
     screen, now = Screen(no_color=no_color), SystemClock().now()
     screen.say(headline(found, screen, now))
@@ -124,7 +125,7 @@ def events(
 
     asyncio.run(_each_event(db, execution, follow, tell))
     if as_json:
-        documents.print_document([documents.event_document(event) for event in gathered])
+        print_document([documents.event_document(event) for event in gathered])
     return outcomes.COMPLETED
 
 
@@ -188,7 +189,7 @@ def output(tools: Tools, *, execution: str, step: str | None, db: Path, as_json:
     found = asyncio.run(_load(db, execution))
     value = _outputs(found) if step is None else _output(found, step)
     if as_json:
-        documents.print_document(value)
+        print_document(value)
     else:
         # On a terminal the value must not steer it; a pipe gets every character as it is.
         screen = Screen(no_color=no_color)

@@ -13,11 +13,28 @@ import click
 from process_engine.cli import outcomes
 from process_engine.cli.text import printable
 from process_engine.definition.problems import Problem
-from process_engine.errors import DefinitionInvalid, ProcessEngineError
+from process_engine.errors import (
+    CommandRejected,
+    ConfigurationInvalid,
+    DefinitionInvalid,
+    InternalError,
+    NotFound,
+    ProcessEngineError,
+    StorageError,
+)
 
 # As a shell reports a program that wrote to a closed pipe.
 BROKEN_PIPE = 141
 
+# What can always be done about an error that does not say it better itself.
+_REMEDIES: tuple[tuple[type[ProcessEngineError], str], ...] = (
+    (CommandRejected, "`process-engine explain ID` tells how it stands, and what can be done."),
+    (NotFound, "`process-engine list` shows what there is."),
+    (ConfigurationInvalid, "Correct it and try again; `process-engine doctor` checks the rest."),
+    (StorageError, "`process-engine doctor` looks into it."),
+    (InternalError, "This is a fault of Process Engine; please report it."),
+    (DefinitionInvalid, "Correct them and try again; `process-engine validate FILE` shows them again."),
+)
 _LEVEL_COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
 
 
@@ -44,13 +61,14 @@ class Reporter:
 
     def refusal(self, error: ProcessEngineError) -> int:
         """Something that the engine refused, or could not do."""
+        remedy = error.remedy or next((text for kind, text in _REMEDIES if isinstance(error, kind)), "")
         if self._as_json:
-            self._document(error.code, error.message, error.remedy)
+            self._document(error.code, error.message, remedy)
         elif isinstance(error, DefinitionInvalid):
             self._error("the process has problems; nothing was started.")
             self.problems([problem for problem in error.problems if isinstance(problem, Problem)])
         else:
-            self._error(error.message, error.remedy)
+            self._error(error.message, remedy)
         return outcomes.of_error(error)
 
     def usage(self, error: click.ClickException) -> int:

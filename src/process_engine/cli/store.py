@@ -53,8 +53,10 @@ async def resolve(repository: ExecutionRepository, prefix: str) -> ExecutionId:
     raise NotFound(f"{prefix} begins several ids: {listing}.", remedy="Give more of the one you mean.")
 
 
-async def load(repository: ExecutionRepository, execution_id: ExecutionId) -> ProcessExecution:
-    """An execution as it stands.
+async def load(
+    repository: ExecutionRepository, execution_id: ExecutionId, plans: Plans | None = None
+) -> ProcessExecution:
+    """An execution as it stands; `plans` keeps definitions for those who load many.
 
     Raises:
         NotFound: there is none.
@@ -62,7 +64,7 @@ async def load(repository: ExecutionRepository, execution_id: ExecutionId) -> Pr
     snapshot = await repository.load(execution_id)
     if snapshot is None:
         raise NotFound(f"there is no execution {execution_id}.")
-    plan = await Plans(repository).load(snapshot.created.definition_hash)
+    plan = await (plans or Plans(repository)).load(snapshot.created.definition_hash)
     return await view(plan, restore(plan, snapshot), OutputStorage(repository))
 
 

@@ -65,6 +65,9 @@ def _detail_of_process(event: e.Event) -> str:
             return failure_text(event.failure)
         case e.ProcessCancelled():
             return f"{printable(event.reason or '')}{_by(event.by)}".strip()
+        case e.ProcessReopened():
+            changed = ", with another input" if event.input is not None else ""
+            return f"again: {', '.join(event.steps)}{changed}{_by(event.by)}"
         case e.StepsReopened():
             return f"{event.by} goes back to {event.target}"
         case _:

@@ -85,7 +85,7 @@ def readable(value: object) -> str:
 
 def blocker_text(blocker: Blocker, now: datetime) -> str:
     """What an execution waits for, in a sentence."""
-    due = _moment(blocker.due, now)
+    due = moment(blocker.due, now)
     match blocker.kind:
         case BlockerKind.HELD:
             return "it is held and has not begun."
@@ -102,7 +102,8 @@ def blocker_text(blocker: Blocker, now: datetime) -> str:
             return f"step {blocker.step_id} is tried again {due}."
 
 
-def _moment(due: datetime | None, now: datetime) -> str:
+def moment(due: datetime | None, now: datetime) -> str:
+    """A moment to come, as people say it: the time of day, and how long until then."""
     if due is None:
         return "later"
     if due <= now:

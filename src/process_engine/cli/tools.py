@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from process_engine.cli.lazily import load
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
     from process_engine.runtime.engine import Engine
     from process_engine.runtime.feed import EventBus
     from process_engine.runtime.ports import AgentGateway, ExecutionRepository
@@ -26,6 +26,7 @@ class EngineFactory(Protocol):
         *,
         event_bus: EventBus | None = None,
         recover: bool = True,
+        serve_inbox: bool = True,
     ) -> Engine: ...
 
 
@@ -71,8 +72,7 @@ class AgentsFactory(Protocol):
     ) -> AbstractContextManager[Agents]: ...
 
 
-@dataclass(frozen=True)
-class Tools:
+class Tools(NamedTuple):
     """The factories, each as `module:name`; a factory is loaded when it is first asked for."""
 
     engine: str

@@ -1,27 +1,22 @@
-"""`validate`, and reading a process for `run`: text in, definition out, every problem at once."""
+"""`validate`, and reading a process: text in, definition out, every problem at once."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import click
 
-from process_engine import agents as kinds
-from process_engine.agents.gateway import ConfiguredAgents
-from process_engine.agents.settings import AgentSettings
-from process_engine.cli import documents, outcomes
+from process_engine.cli import outcomes
+from process_engine.cli.agent_files import configured_names, read_agents
+from process_engine.cli.printing import print_document
 from process_engine.cli.reporting import Reporter
 from process_engine.cli.tools import Tools
-from process_engine.config import find_agents_file, read_agents_file
 from process_engine.definition.checking import load_definition
 from process_engine.definition.document import ProcessDefinition
 from process_engine.definition.problems import Problem, has_errors
 from process_engine.definition.yaml_text import MAX_TEXT_BYTES
 from process_engine.errors import ConfigurationInvalid, DefinitionInvalid, NotFound
-
-Settings = Mapping[str, AgentSettings]
 
 
 def validate(tools: Tools, *, file: Path, agents: Path | None, as_json: bool, no_color: bool) -> int:
@@ -31,7 +26,7 @@ def validate(tools: Tools, *, file: Path, agents: Path | None, as_json: bool, no
     _, problems = load_definition(content, str(file), agents=known)
     valid = not has_errors(problems)
     if as_json:
-        documents.print_document(documents.validation_document(problems))
+        print_document(_document(problems))
     else:
         Reporter(as_json=False, no_color=no_color).problems(problems, to_stderr=False)
         click.echo(_verdict(file, problems))
@@ -40,8 +35,24 @@ def validate(tools: Tools, *, file: Path, agents: Path | None, as_json: bool, no
     return outcomes.COMPLETED if valid else outcomes.REFUSED
 
 
-def read_process(file: Path, known_agents: Collection[str]) -> tuple[ProcessDefinition, list[Problem]]:
-    """The definition in a file, and its warnings.
+def _document(problems: Iterable[Problem]) -> dict[str, object]:
+    found = list(problems)
+    return {"valid": not has_errors(found), "problems": [_problem(problem) for problem in found]}
+
+
+def _problem(problem: Problem) -> dict[str, object]:
+    return {
+        "code": problem.code,
+        "level": problem.level,
+        "message": problem.message,
+        "line": problem.line,
+        "column": problem.column,
+        "suggestion": problem.suggestion,
+    }
+
+
+def read_process(file: Path, known_agents: Collection[str] | None) -> tuple[ProcessDefinition, list[Problem]]:
+    """The definition in a file, and its warnings; agents are not looked at where none are given.
 
     Raises:
         NotFound: there is no such file.
@@ -52,21 +63,6 @@ def read_process(file: Path, known_agents: Collection[str]) -> tuple[ProcessDefi
     if definition is None:
         raise DefinitionInvalid(problems)
     return definition, [problem for problem in problems if problem.level == "warning"]
-
-
-def read_agents(explicit: Path | None, definition: Path | None) -> tuple[Path | None, Settings]:
-    """The agents file that is in force, and what it says; none and nothing where there is none.
-
-    Raises:
-        ConfigurationInvalid: it cannot be used.
-    """
-    path = find_agents_file(explicit, definition=definition)
-    return path, {} if path is None else read_agents_file(path, kinds.KINDS, os.environ).agents
-
-
-def connect(settings: Settings) -> ConfiguredAgents:
-    """The gateway to these agents; the caller closes it."""
-    return kinds.connect(settings)
 
 
 def read_text(file: Path) -> bytes:
@@ -89,14 +85,13 @@ def read_text(file: Path) -> bytes:
 
 def _known_agents(explicit: Path | None, file: Path) -> tuple[Collection[str] | None, str]:
     """The agents to check against, None where they are not known; and a remark about that, or nothing."""
+    if explicit is not None:
+        return read_agents(explicit, file)[1].keys(), ""
     try:
-        path, settings = read_agents(explicit, file)
+        # Names are enough: a process can be sound where the secrets of its agents are not at hand.
+        return configured_names(file), ""
     except ConfigurationInvalid as error:
-        if explicit is not None:
-            raise
-        # A process can be sound where the secrets of its agents are not at hand.
         return None, f"Agents were not checked: {error}"
-    return (None, "") if path is None else (settings.keys(), "")
 
 
 def _verdict(file: Path, problems: list[Problem]) -> str:

@@ -140,3 +140,19 @@ def test_a_loop_begins_its_steps_anew():
     row = story.board.rows["a"]
 
     assert (row.status, row.visit, row.attempt, row.started_at) == (StepStatus.PENDING, 2, 0, None)
+
+
+def test_a_failed_execution_that_is_taken_back_runs_again():
+    story = Story()
+    story.begin()
+    story.tell(e.StepFailed, step_id="a", attempt=1, failure=FAILURE)
+    story.tell(e.ProcessFailed, failure=FAILURE)
+
+    story.tell(e.ProcessReopened, steps=("a", "b"), again=("a",))
+
+    board = story.board
+    assert (board.status, board.ended_at) == (ExecutionStatus.RUNNING, None)
+    assert [(row.status, row.visit, row.note) for row in board.rows.values()] == [
+        (StepStatus.PENDING, 2, ""),
+        (StepStatus.PENDING, 1, ""),
+    ]

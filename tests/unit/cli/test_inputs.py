@@ -134,3 +134,11 @@ def test_a_document_that_is_no_json_is_refused(document):
 
     assert place == "--input"
     assert fault.startswith("is not JSON: ")
+
+
+def test_without_a_document_fields_change_what_is_present():
+    present = {"text": "a", "count": 1}
+
+    assert gather_input(process(FIELDS), None, ["count=2"], present) == {"text": "a", "count": 2}
+    assert gather_input(process(FIELDS), '{"text": "b"}', ["count=2"], present) == {"text": "b", "count": 2}
+    assert present == {"text": "a", "count": 1}

@@ -1,0 +1,232 @@
+"""Executions driven until they end, wait, or somebody stops us: what `run`, `resume` and `retry` share."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+import click
+
+from process_engine.agents import connect
+from process_engine.agents.gateway import ConfiguredAgents
+from process_engine.cli import documents, outcomes
+from process_engine.cli.agent_files import Settings
+from process_engine.cli.board import Board
+from process_engine.cli.displays import Display, Lines, LiveTables, Silence, fits
+from process_engine.cli.interruption import Interruption, Stopped
+from process_engine.cli.printing import print_document
+from process_engine.cli.screen import Screen
+from process_engine.cli.summary import command_line, headline, tell_end
+from process_engine.cli.tools import Tools
+from process_engine.clock import SystemClock
+from process_engine.core.events import Event
+from process_engine.core.state import ExecutionStatus
+from process_engine.ids import ExecutionId
+from process_engine.repositories.sqlite import SqliteRepository
+from process_engine.runtime.engine import Engine
+from process_engine.runtime.feed import InMemoryEventBus, Listener
+from process_engine.runtime.view import ProcessExecution
+
+_HELD = (ExecutionStatus.PAUSED, ExecutionStatus.PENDING)
+
+
+class Options(TypedDict):
+    """What every command that drives executions is given."""
+
+    agents: Path | None
+    db: Path
+    no_wait: bool
+    grace: float
+    as_json: bool
+    no_color: bool
+
+
+@dataclass(frozen=True)
+class Driving:
+    """How executions are driven: where they are, by which agents, and what is seen of it."""
+
+    tools: Tools
+    db: Path
+    agents_file: Path | None
+    agents: ConfiguredAgents
+    no_wait: bool
+    grace: float
+    as_json: bool
+    screen: Screen
+
+    def go_on_line(self, *words: str) -> str:
+        """The command that goes on with what is open, or with the execution named."""
+        return command_line("resume", *words, db=self.db, agents=self.agents_file)
+
+
+def driving_by(tools: Tools, agents_file: Path | None, settings: Settings, options: Options) -> Driving:
+    """How executions are driven with these options; no agent is reached for yet."""
+    return Driving(
+        tools,
+        options["db"],
+        agents_file,
+        connect(settings),
+        options["no_wait"],
+        options["grace"],
+        options["as_json"],
+        Screen(no_color=options["no_color"]),
+    )
+
+
+def finish(work: Awaitable[int], driving: Driving) -> int:
+    """Carry out the work of a command, from its first moment to the end of its agents."""
+
+    async def carry_out() -> int:
+        try:
+            return await work
+        finally:
+            await driving.agents.aclose()
+
+    with _quiet():
+        return asyncio.run(carry_out())
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    # What the engine would log is told here, in sentences.
+    log = logging.getLogger("process_engine")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+@asynccontextmanager
+async def engine_on(
+    driving: Driving,
+    bus: InMemoryEventBus,
+    *,
+    repository: SqliteRepository | None = None,
+    recover: bool = False,
+) -> AsyncGenerator[Engine]:
+    """An engine on the store, which takes up what other terminals ask for.
+
+    Raises:
+        StoreLocked: another process runs executions on it.
+    """
+    store = repository or SqliteRepository(driving.db)
+    async with driving.tools.make_engine(store, driving.agents, event_bus=bus, recover=recover) as engine:
+        yield engine
+
+
+async def drive_one(
+    driving: Driving,
+    engine: Engine,
+    bus: InMemoryEventBus,
+    board: Board,
+    begin: Callable[[], Awaitable[object]],
+) -> tuple[ProcessExecution, Stopped | None]:
+    """Show one execution from before `begin` until it has ended or waits, or somebody stops us."""
+    display = display_of(driving, [board])
+    bus.subscribe(only(board.execution_id, display))
+    with interruption_of(driving, display) as interruption:
+        # Nothing moves on the screen yet: it may be refused.
+        await begin()
+        with display:
+            ended, stopped = await drive(driving, engine, interruption, [board.execution_id])
+    return ended[0], stopped
+
+
+async def drive(
+    driving: Driving, engine: Engine, interruption: Interruption, ids: Sequence[ExecutionId]
+) -> tuple[list[ProcessExecution], Stopped | None]:
+    """Wait until all have ended or nothing is due; where somebody stops us, let running attempts finish."""
+    try:
+        return await interruption.guard(_settled(engine, ids, wait_for_timers=not driving.no_wait)), None
+    except Stopped as stopped:
+        unfinished = await engine.drain(driving.grace)
+        if unfinished:
+            remark(driving, f"{unfinished} running step(s) did not finish in time and will be repeated.")
+        return [await engine.get(execution_id) for execution_id in ids], stopped
+
+
+async def _settled(
+    engine: Engine, ids: Sequence[ExecutionId], *, wait_for_timers: bool
+) -> list[ProcessExecution]:
+    waits = (engine.run_until_settled(one, wait_for_timers=wait_for_timers) for one in ids)
+    return await asyncio.gather(*waits)
+
+
+# ---------------------------------------------------------------- what is seen
+
+
+def only(execution_id: ExecutionId, display: Display) -> Listener:
+    """What is told to a display of one execution: others of the store may change meanwhile."""
+
+    def listen(event: Event) -> None:
+        if event.execution_id == execution_id:
+            display.note(event)
+
+    return listen
+
+
+def display_of(driving: Driving, boards: Sequence[Board]) -> Display:
+    """What shows these boards: tables that move where they fit, else lines; nothing beside a document."""
+    if driving.as_json:
+        return Silence()
+    if boards and fits(boards, driving.screen):
+        return LiveTables(driving.screen, boards, SystemClock())
+    return Lines(driving.screen, several=len(boards) != 1)
+
+
+def interruption_of(driving: Driving, display: Display) -> Interruption:
+    """Ctrl-C and SIGTERM while we drive."""
+
+    def on_first() -> None:
+        remark(driving, f"Stopping: what runs may finish for {driving.grace:g} s. Once more stops at once.")
+
+    def last_words() -> None:
+        display.close()
+        remark(driving, f"Stopped. Go on with: {driving.go_on_line()}")
+
+    return Interruption(on_first=on_first, last_words=last_words)
+
+
+def tell(driving: Driving, execution: ProcessExecution) -> None:
+    """How an execution stands, for people."""
+    now = SystemClock().now()
+    driving.screen.say()
+    driving.screen.say(headline(execution, driving.screen, now))
+    tell_end(execution, driving.screen, now)
+
+
+def tell_one(driving: Driving, execution: ProcessExecution, stopped: Stopped | None) -> int:
+    """How the one execution of a command stands at its end; the exit code."""
+    if driving.as_json:
+        print_document(documents.execution_document(execution))
+    else:
+        tell(driving, execution)
+    say_how_to_go_on(driving, [execution])
+    return stopped.exit_code if stopped is not None else outcomes.of_status(execution.status)
+
+
+def say_how_to_go_on(driving: Driving, executions: Sequence[ProcessExecution]) -> None:
+    """What to do about executions that have not ended; nothing where all have."""
+    unfinished = [execution for execution in executions if not execution.status.is_final]
+    held = [execution for execution in unfinished if execution.status in _HELD]
+    if len(unfinished) > len(held):
+        remark(driving, f"It is not finished, and nothing is lost. Go on with: {driving.go_on_line()}")
+    elif held:
+        which = held[0].id if len(held) == 1 else "ID"
+        stays = "stays paused" if held[0].status is ExecutionStatus.PAUSED else "is held"
+        remark(driving, f"It {stays}. Go on with: {driving.go_on_line(which)}")
+
+
+def remark(driving: Driving, text: str) -> None:
+    """Something to know beside the result; a document on stdout stays alone there."""
+    if driving.as_json:
+        click.echo(text, err=True)
+    else:
+        driving.screen.say(text)
