@@ -58,7 +58,7 @@ def _read_document(document: str, faults: list[tuple[str, str]]) -> dict[str, ob
     except OSError as error:
         faults.append((place, f"cannot be read: {error.strerror}"))
         return {}
-    except (msgspec.DecodeError, UnicodeError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         faults.append((place, f"is not JSON: {error}"))
         return {}
     if not isinstance(value, dict):
@@ -127,7 +127,7 @@ def _null(text: str) -> None:
 def _json(text: str) -> object:
     try:
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise ValueError(str(error)) from None
 
 

@@ -106,7 +106,10 @@ class Reporter:
         for problem in problems:
             place = problem.filename + (f":{problem.line}:{problem.column}" if problem.line else "")
             level = click.style(f"{problem.level} {problem.code}", fg=_LEVEL_COLOURS[problem.level])
-            self._say(f"{click.style(place, bold=True)}: {level}: {printable(problem.message)}", to_stderr)
+            self._say(
+                f"{click.style(printable(place), bold=True)}: {level}: {printable(problem.message)}",
+                to_stderr,
+            )
             if problem.suggestion:
                 self._say(f"    {printable(problem.suggestion)}", to_stderr)
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from process_engine.cli.text import printable
+from process_engine.cli.text import is_printable, printable
 from process_engine.core.state import ExecutionStatus, StepStatus
 
 # A pipe has no width: lines are for programs there, and must not be broken.
@@ -76,9 +76,12 @@ class Screen:
 
     def say(self, text: str | Text = "", style: str | None = None) -> None:
         """One line, or several; long ones are wrapped by the terminal, not by us."""
-        self.console.print(
-            printable(text) if isinstance(text, str) else text, style=style, soft_wrap=True, highlight=False
-        )
+        if isinstance(text, str):
+            line: str | Text = printable(text)
+        else:
+            # What wants to steer the terminal loses its colours and is shown spelled out.
+            line = text if is_printable(text.plain) else Text(printable(text.plain))
+        self.console.print(line, style=style, soft_wrap=True, highlight=False)
 
     def say_fitting(self, text: str | Text) -> None:
         """One line; on a terminal it is cut to the width of that."""

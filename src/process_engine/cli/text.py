@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+# Control characters, halves of characters, and marks that change the direction or the end of a line unseen.
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+)
+
+
+def is_printable(text: str) -> bool:
+    """Whether `printable` would leave it as it is."""
+    return _CONTROL.search(text) is None
 
 
 def printable(text: str) -> str:

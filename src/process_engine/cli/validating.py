@@ -11,6 +11,7 @@ from process_engine.cli import outcomes
 from process_engine.cli.agent_files import configured_names, read_agents
 from process_engine.cli.printing import print_document
 from process_engine.cli.reporting import Reporter
+from process_engine.cli.text import printable
 from process_engine.cli.tools import Tools
 from process_engine.definition.checking import load_definition
 from process_engine.definition.document import ProcessDefinition
@@ -29,9 +30,9 @@ def validate(tools: Tools, *, file: Path, agents: Path | None, as_json: bool, no
         print_document(_document(problems))
     else:
         Reporter(as_json=False, no_color=no_color).problems(problems, to_stderr=False)
-        click.echo(_verdict(file, problems))
+        click.echo(printable(_verdict(file, problems)))
         if remark:
-            click.echo(remark, err=True)
+            click.echo(printable(remark), err=True)
     return outcomes.COMPLETED if valid else outcomes.REFUSED
 
 
