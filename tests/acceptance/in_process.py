@@ -87,8 +87,9 @@ async def wrong_after(
 
     `agents` are as the fault found them, `clock` is the time then.
     """
-    wrong = [] if (found := integrity(store)) == "ok" else [f"integrity_check: {found}"]
     before: Found | None = await look(store, EXECUTION, pipeline())
+    # Not before: SQLite mends on opening what a crash has left, and it is the store that has to open it.
+    wrong = [] if (found := integrity(store)) == "ok" else [f"integrity_check: {found}"]
     calls_before = list(agents.calls)
     wrong += unrecorded(before, calls_before)
     await Run(clock, agents).to_its_end(SqliteRepository(store, synchronous="OFF"))

@@ -25,6 +25,8 @@ from tests.acceptance.worker import Job, Report
 
 PROOF = os.environ.get("ACCEPTANCE_PROOF") == "1"
 TORN_EVERY = 1 if PROOF else 8
+# The operations that make the file are torn in any case: nothing protects them yet.
+BEGINNING = 12
 SECOND_KILL_EVERY = 1 if PROOF else 12
 
 # Answers that arrive together share a commit, so runs differ by a few operations: a number that one run does
@@ -133,7 +135,9 @@ def test_a_kill_at_any_operation_on_the_store_loses_nothing_and_repeats_nothing_
     assert total >= LEAST_OPERATIONS
 
     cases = [(number, False) for number in range(1, total + 1)]
-    cases += [(number, True) for number in range(1, total + 1, TORN_EVERY)]
+    cases += [
+        (number, True) for number in range(1, total + 1) if number <= BEGINNING or number % TORN_EVERY == 0
+    ]
     reports = all_of(lambda case: outcome(stage, (case[0],), torn=case[1]), cases)
 
     told(f"{total} operations", began, len(cases), reports)

@@ -109,16 +109,16 @@ def require_whole(path: Path) -> None:
         StorageIncompatible: it is shorter than any database, or empty while its log is not.
     """
     size = _size(path)
-    if 0 < size < _SMALLEST_DATABASE:
+    if 0 < size < _SMALLEST_DATABASE and not _size(_beside(path, "-journal")):
         raise StorageIncompatible(f"{path} is no database: it has only {size} bytes.", remedy=_OTHER)
-    if size == 0 and _size(_log_of(path)) > 0:
+    if size == 0 and _size(_beside(path, "-wal")) > 0:
         raise StorageIncompatible(f"{path} is empty but has a log: it was cut off.", remedy=_RESTORE)
 
 
 def require_full_pages(connection: apsw.Connection) -> None:
     """Refuse a file that ends in the middle of a page: SQLite would take the rest for zeros.
 
-    After a crash that is no damage while there is a log, which holds the page.
+    After a crash that is no damage while there is a log, which holds the page, or a journal, which undoes it.
 
     Raises:
         StorageIncompatible: it does.
@@ -126,12 +126,13 @@ def require_full_pages(connection: apsw.Connection) -> None:
     """
     path = Path(connection.db_filename("main"))
     ((page_size,),) = run(connection, "PRAGMA page_size")
-    if path.is_file() and path.stat().st_size % cast("int", page_size) and not _size(_log_of(path)):
+    mended = _size(_beside(path, "-wal")) or _size(_beside(path, "-journal"))
+    if path.is_file() and path.stat().st_size % cast("int", page_size) and not mended:
         raise StorageIncompatible(f"{path} is damaged: its last page is cut off.", remedy=_RESTORE)
 
 
-def _log_of(path: Path) -> Path:
-    return path.with_name(path.name + "-wal")
+def _beside(path: Path, ending: str) -> Path:
+    return Path(f"{path}{ending}")
 
 
 def _size(path: Path) -> int:

@@ -67,7 +67,7 @@ class StoreLock:
         return StoreLocked(
             f"{who} runs executions on this store ({self.path} is locked).",
             holder=holder,
-            remedy="Let it finish, or end it; reading, `pause`, `resume ID`, `retry` and `cancel` work meanwhile.",
+            remedy="Let it finish or end it; `pause`, `resume ID`, `retry`, `cancel` work meanwhile.",
         )
 
     def _unavailable(self, fault: OSError) -> StorageUnavailable:
