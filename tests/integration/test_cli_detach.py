@@ -115,6 +115,7 @@ def test_it_has_the_store_and_a_session_of_its_own(terminal, place, napping):
 # Begins the process on a terminal that it controls, then waits for the end of that terminal.
 ON_A_TERMINAL = """
 import fcntl, signal, subprocess, sys, termios
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may have it ignored
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 subprocess.run([sys.executable, "-P", "-m", "process_engine", "run", "nap.yaml", "--detach", "--json"])
 print("begun", flush=True)
