@@ -382,23 +382,13 @@ def _settled(state: StepState, event: e.StepEvent, status: StepStatus, usage: Us
 
 
 def _step_completed(evolution: Evolution, event: e.StepCompleted) -> None:
-    state = evolution.step(event.step_id)
-    settled = StepState(
-        status=StepStatus.COMPLETED,
-        visit=state.visit,
-        attempt=state.attempt,
-        interruptions=state.interruptions,
-        forgiven=state.forgiven,
-        started_at=state.started_at,
-        completed_at=event.timestamp,
-        agent=state.agent,
+    settled = _settled(evolution.step(event.step_id), event, StepStatus.COMPLETED, event.usage)
+    completed = replace(
+        settled,
         output=event.output,
-        has_output=True,
         routes=event.routes,
-        cost=state.cost + event.usage.cost,
-        tokens=state.tokens + event.usage.tokens,
     )
-    evolution.set_step(event.step_id, settled)
+    evolution.set_step(event.step_id, completed)
     evolution.spend(event.usage)
 
 
