@@ -156,6 +156,6 @@ class OwnershipLost(StorageError):
 
 
 class InternalError(ProcessEngineError):
-    """An invariant is broken: a bug of the engine. The execution concerned is stopped, others go on."""
+    """An invariant is broken: a bug of the engine. The command is refused, other executions go on."""
 
     code = "INTERNAL_ERROR"

@@ -12,6 +12,7 @@ DefinitionHash = NewType("DefinitionHash", str)
 
 # Crockford's base 32: no I, L, O, U, so that an id read aloud or copied by hand stays itself.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
 
 
 def new_execution_id() -> ExecutionId:
@@ -20,4 +21,4 @@ def new_execution_id() -> ExecutionId:
     Ids made later sort later (to the millisecond), so new rows go to the end of an index.
     """
     number = (int(time.time() * 1000) << 55) | secrets.randbits(55)
-    return ExecutionId("".join(_ALPHABET[(number >> shift) & 31] for shift in range(95, -1, -5)))
+    return ExecutionId("".join([_PAIRS[(number >> shift) & 1023] for shift in range(90, -1, -10)]))

@@ -8,7 +8,7 @@ from typing import cast
 
 import msgspec
 
-from process_engine.core.results import Usage
+from process_engine.core.results import NO_USAGE, Usage
 from process_engine.runtime.ports import AgentCallFailed, AgentReply
 
 # 100 levels: far more than answers have, and far less than makes the recursion of a later encoder fail.
@@ -19,6 +19,7 @@ MAX_COST_DECIMALS = 30
 MAX_TOKENS = 10**15
 
 _FENCE = "```"
+_HOLDERS = (dict, list, tuple, Mapping)
 
 
 class _Tokens(msgspec.Struct, frozen=True):
@@ -68,16 +69,18 @@ def structured(text: str) -> object:
 
 def nested_at_most(value: object, levels: int) -> bool:
     """Whether at most `levels` lists and mappings lie in each other; text and numbers are no level."""
-    layer: list[object] = [value]
+    layer: list[object] = [value] if isinstance(value, _HOLDERS) else []
     for _ in range(levels):
-        layer = [item for holder in layer for item in _children(holder)]
-    return not any(isinstance(item, (Mapping, list, tuple)) for item in layer)
+        if not layer:
+            return True
+        layer = [item for holder in layer for item in _children(holder) if isinstance(item, _HOLDERS)]
+    return not layer
 
 
-def _children(value: object) -> Collection[object]:
-    if isinstance(value, Mapping):
-        return cast("Mapping[object, object]", value).values()
-    return cast("Collection[object]", value) if isinstance(value, (list, tuple)) else ()
+def _children(holder: object) -> Collection[object]:
+    if isinstance(holder, Mapping):
+        return cast("Mapping[object, object]", holder).values()
+    return cast("Collection[object]", holder)
 
 
 def _unfenced(text: str) -> str:
@@ -125,7 +128,7 @@ def _opened(answer: dict[str, object], body: bytes) -> AgentReply:
 
 def _usage(answer: dict[str, object], body: bytes) -> Usage:
     if "cost" not in answer and "usage" not in answer:
-        return Usage()
+        return NO_USAGE
     try:
         envelope = _envelopes.decode(body)
     except ValueError as error:
@@ -146,6 +149,8 @@ def checked_usage(usage: Usage) -> Usage:
     Raises:
         AgentCallFailed: with INVALID_OUTPUT if an amount is negative, absurd or (a cost) no Decimal.
     """
+    if usage is NO_USAGE:
+        return usage
     cost = cast("object", usage.cost)
     exponent = cost.as_tuple().exponent if isinstance(cost, Decimal) else None
     if not isinstance(exponent, int) or exponent < -MAX_COST_DECIMALS or not 0 <= usage.cost <= MAX_COST:

@@ -186,7 +186,8 @@ def reply_of(result: object) -> AgentReply:
     """
     reply = result if isinstance(result, AgentReply) else AgentReply(output=result)
     try:
-        size = len(json.dumps(reply.output, allow_nan=False, ensure_ascii=False).encode())
+        text = json.dumps(reply.output, allow_nan=False, ensure_ascii=False)
+        size = len(text) if text.isascii() else len(text.encode())
     except (TypeError, ValueError, RecursionError) as error:
         raise AgentCallFailed("INVALID_OUTPUT", f"the function returned no JSON value: {error}") from None
     if not nested_at_most(reply.output, MAX_NESTING):

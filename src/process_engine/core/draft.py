@@ -14,7 +14,7 @@ from process_engine.core.scope import ExecutionScope
 from process_engine.core.state import Execution
 from process_engine.core.transition import Transition
 from process_engine.core.values import Blobs, Value, pack
-from process_engine.core.work import WorkId, WorkItem, execution_work, step_work
+from process_engine.core.work import WorkItem, execution_work, step_work
 from process_engine.ids import StepId
 
 
@@ -22,7 +22,8 @@ class Draft:
     """A transition in the making: recording an event appends it and applies it, in one act.
 
     `now` is the time of all its events; `scope` is what expressions read; `settled` is the line of steps
-    whose dependants are still to be looked at. Nothing is changed but by `record`.
+    whose dependants are still to be looked at; `slots` is how many attempts may run at once, 0 for any
+    number. Nothing is changed but by `record`.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Draft:
         self.events: list[e.Event] = [created] if created is not None else []
         self.settled: deque[StepId] = deque()
         facts = self.state.created
+        self.slots = facts.config.max_concurrent_steps
         self._envelope = {
             "execution_id": facts.execution_id,
             "timestamp": self.now,
@@ -71,13 +73,14 @@ class Draft:
         **fields: object,
     ) -> None:
         """Record an event about the current visit of a step, and its current attempt if none is given."""
-        state = self.state.step(step_id)
+        evolution = self.state
+        state = evolution.step(step_id)
+        fields |= self._envelope
         event = kind(
-            sequence=self.state.sequence + 1,
+            sequence=evolution.sequence + 1,
             step_id=step_id,
             visit=state.visit,
             attempt=state.attempt if attempt is None else attempt,
-            **self._envelope,
             **fields,
         )
         self._append(event)
@@ -104,21 +107,25 @@ class Draft:
 
 def _work_between(
     before: Execution | None, after: Execution, changed: Mapping[StepId, None]
-) -> tuple[tuple[WorkItem, ...], tuple[WorkId, ...]]:
+) -> tuple[tuple[WorkItem, ...], tuple[WorkItem, ...]]:
     """What is owed now and was not before, and what was owed and is not any more."""
     work: list[WorkItem] = []
-    done: list[WorkId] = []
+    done: list[WorkItem] = []
+    id = after.id
+    steps_before = before.steps if before is not None else {}
     for step_id in changed:
-        old = step_work(after.id, step_id, before.step(step_id)) if before is not None else None
-        new = step_work(after.id, step_id, after.step(step_id))
-        if new is None and old is not None:
-            done.append(WorkId(after.id, step_id))
-        elif new is not None and new != old:
+        state = steps_before.get(step_id)
+        old = step_work(id, step_id, state) if state is not None else None
+        new = step_work(id, step_id, after.steps[step_id])
+        if new == old:
+            continue
+        if old is not None:
+            done.append(old)
+        if new is not None:
             work.append(new)
-    earlier = execution_work(after.id, before.head) if before is not None else ()
-    later = execution_work(after.id, after.head)
+    earlier = execution_work(id, before.head) if before is not None else ()
+    later = execution_work(id, after.head)
     if earlier != later:
+        done.extend(item for item in earlier if item not in later)
         work.extend(item for item in later if item not in earlier)
-        kept = {item.key for item in later}
-        done.extend(WorkId(after.id, item.key) for item in earlier if item.key not in kept)
     return tuple(work), tuple(done)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import Enum
 
 from process_engine.core.plan import Plan, StepPlan
-from process_engine.core.state import UNTOUCHED, SkipReason, StepState, StepStatus, Tally
+from process_engine.core.state import SETTLED, UNTOUCHED, SkipReason, StepState, StepStatus, Tally
 from process_engine.definition.graph import Edge
 from process_engine.ids import StepId
 
@@ -29,13 +29,14 @@ class EdgeState(Enum):
 
 def edge_state(edge: Edge, source: StepState) -> EdgeState:
     """How `edge` stands, by the state of its source. Derived, never recorded: a loop need not forget it."""
-    if not source.status.is_settled:
+    status = source.status
+    if status not in SETTLED:
         return EdgeState.OPEN
     if edge.kind == "ordering":
         return EdgeState.SETTLED
-    match source.status:
+    match status:
         case StepStatus.COMPLETED:
-            return _after_completion(edge, source)
+            return EdgeState.LIVE if edge.kind == "depends" else _after_completion(edge, source)
         case StepStatus.SKIPPED:
             return _after_skip(edge, source)
         case StepStatus.FAILED:
@@ -45,17 +46,8 @@ def edge_state(edge: Edge, source: StepState) -> EdgeState:
 
 
 def _after_completion(edge: Edge, source: StepState) -> EdgeState:
-    match edge.kind:
-        case "route":
-            return (
-                EdgeState.LIVE
-                if source.routes is not None and edge.target in source.routes
-                else EdgeState.DEAD
-            )
-        case "goto":
-            return EdgeState.DEAD
-        case _:
-            return EdgeState.LIVE
+    chosen = edge.kind == "route" and source.routes is not None and edge.target in source.routes
+    return EdgeState.LIVE if chosen else EdgeState.DEAD
 
 
 def _after_skip(edge: Edge, source: StepState) -> EdgeState:
@@ -72,10 +64,10 @@ def _after_skip(edge: Edge, source: StepState) -> EdgeState:
 def add_edge(tally: Tally, state: EdgeState) -> Tally:
     """`tally` after one of its open edges has come to `state`."""
     match state:
-        case EdgeState.OPEN:
-            return tally
         case EdgeState.LIVE:
             return Tally(tally.open - 1, tally.ordering, tally.live + 1, tally.dead, tally.failed)
+        case EdgeState.OPEN:
+            return tally
         case EdgeState.DEAD:
             return Tally(tally.open - 1, tally.ordering, tally.live, tally.dead + 1, tally.failed)
         case EdgeState.FAILED:

@@ -20,6 +20,7 @@ from process_engine.core.plan import Plan
 from process_engine.core.results import Usage
 from process_engine.core.state import (
     EXECUTION_MOVES,
+    SETTLED,
     STEP_MOVES,
     UNTOUCHED,
     Execution,
@@ -175,21 +176,24 @@ class Evolution:
 
     def set_step(self, step_id: StepId, new: StepState) -> None:
         """Put a step into a new state along its table, and settle or forget its edges."""
-        old = self.steps.get(step_id, UNTOUCHED)
-        if new.status not in STEP_MOVES[old.status]:
+        before, after = self.steps.get(step_id, UNTOUCHED).status, new.status
+        if after not in STEP_MOVES[before]:
             place = f"execution {self.created.execution_id}, step {step_id}"
-            raise InternalError(f"{place}: {old.status} cannot become {new.status}.")
+            raise InternalError(f"{place}: {before} cannot become {after}.")
         self.steps[step_id] = new
         self.changed[step_id] = None
-        self.running += (new.status is StepStatus.RUNNING) - (old.status is StepStatus.RUNNING)
-        if old.status is StepStatus.READY:
+        if before is StepStatus.RUNNING:
+            self.running -= 1
+        elif before is StepStatus.READY:
             self._leave_queue(step_id)
-        if new.status is StepStatus.READY:
+        if after is StepStatus.RUNNING:
+            self.running += 1
+        elif after is StepStatus.READY:
             self.queue = (*self.queue, step_id)
-        if new.status.is_settled:
+        if after in SETTLED:
             self.unsettled -= 1
             self._settle_edges(step_id, new)
-        elif old.status.is_settled:
+        elif before in SETTLED:
             self.unsettled += 1
 
     def _leave_queue(self, step_id: StepId) -> None:
@@ -199,9 +203,10 @@ class Evolution:
             self.queue = tuple(queued for queued in self.queue if queued != step_id)
 
     def _settle_edges(self, step_id: StepId, state: StepState) -> None:
+        tallies = self._tallies
         for edge in self.plan.steps[step_id].outgoing:
-            target = StepId(edge.target)
-            self._tallies[target] = add_edge(self._tallies[target], edge_state(edge, state))
+            target = cast("StepId", edge.target)
+            tallies[target] = add_edge(tallies[target], edge_state(edge, state))
 
     def reopen(self, steps: Iterable[StepId], again: Collection[StepId]) -> None:
         """Put steps back to pending, those in `again` with a new visit.
@@ -252,10 +257,12 @@ def _new_visit(old: StepState) -> StepState:
 
 
 def _same_visit(old: StepState) -> StepState:
-    """The visit as if it had not ended: its attempts are counted on, and forgiven."""
+    """The visit as if it had not ended: it asks the same, its attempts are counted on, and forgiven."""
     return StepState(
         visit=old.visit,
         attempt=old.attempt,
+        agent=old.agent,
+        request=old.request,
         interruptions=old.interruptions,
         forgiven=old.attempt - old.interruptions,
         cost=old.cost,
@@ -393,8 +400,12 @@ def _step_completed(evolution: Evolution, event: e.StepCompleted) -> None:
 
 
 def _step_failed(evolution: Evolution, event: e.StepFailed) -> None:
-    settled = _settled(evolution.step(event.step_id), event, StepStatus.FAILED, event.usage)
-    evolution.set_step(event.step_id, replace(settled, error=event.failure, handled_by=event.handled_by))
+    state = evolution.step(event.step_id)
+    settled = _settled(state, event, StepStatus.FAILED, event.usage)
+    # A retry asks the same again, whatever has settled since.
+    request = state.request if event.handled_by is None else None
+    failed = replace(settled, error=event.failure, handled_by=event.handled_by, request=request)
+    evolution.set_step(event.step_id, failed)
     evolution.spend(event.usage)
     if event.handled_by is None and evolution.failure is None:
         evolution.failure = event.failure
@@ -413,7 +424,6 @@ def _step_cancelled(evolution: Evolution, event: e.StepCancelled) -> None:
         status=StepStatus.CANCELLED,
         completed_at=event.timestamp,
         reason=event.reason,
-        request=None,
         waiting_for=None,
         due=None,
         queued=0,

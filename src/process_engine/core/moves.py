@@ -95,8 +95,8 @@ def admit(draft: Draft, step: StepPlan) -> None:
 def _has_room(draft: Draft, step: StepPlan) -> bool:
     if draft.state.status is ExecutionStatus.PAUSED:
         return False
-    slots = draft.config.max_concurrent_steps
-    return step.inline is not None or not slots or draft.state.running < slots
+    slots = draft.slots
+    return not slots or draft.state.running < slots or step.inline is not None
 
 
 def _start_queued(draft: Draft) -> bool:
@@ -117,29 +117,32 @@ def run(draft: Draft, step: StepPlan) -> None:
     if state.started_at is not None:
         draft.record_step(e.AttemptStarted, step.id, attempt=state.attempt + 1)
         return
-    try:
-        request = _render(draft, step)
-        packed = draft.pack(request) if request is not None else None
-    except (ExpressionError, OutputTooLarge) as error:
-        fail_for_good(draft, step, Failure(error.code, str(error), step.id), NO_USAGE)
-        return
-    agent = request.get("agent") if request is not None else None
+    agent, request = state.agent, state.request
+    if request is None:
+        try:
+            agent, request = _render(draft, step)
+        except (ExpressionError, OutputTooLarge) as error:
+            fail_for_good(draft, step, Failure(error.code, str(error), step.id), NO_USAGE)
+            return
     draft.record_step(
         e.StepStarted,
         step.id,
         attempt=state.attempt + 1,
         step_type=step.type,
-        agent=agent if isinstance(agent, str) else None,
-        request=packed,
+        agent=agent,
+        request=request,
     )
     if step.inline is not None:
         _decide_inline(draft, step)
 
 
-def _render(draft: Draft, step: StepPlan) -> dict[str, object] | None:
+def _render(draft: Draft, step: StepPlan) -> tuple[str | None, Value | None]:
+    """Whom the step asks, and what; nobody and nothing where it is decided inline."""
     if not step.request:
-        return None
-    return {name: template.render(draft.scope) for name, template in step.request}
+        return None, None
+    request = {name: template.render(draft.scope) for name, template in step.request}
+    agent = request.get("agent")
+    return agent if isinstance(agent, str) else None, draft.pack(request)
 
 
 def _decide_inline(draft: Draft, step: StepPlan) -> None:

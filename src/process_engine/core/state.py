@@ -121,7 +121,8 @@ class StepState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     `attempt` counts the attempts begun in this visit; `interruptions` are those among them that ended with
     the process, `forgiven` those before somebody asked to try again: neither counts against
     `max_attempts`. `request` is what was rendered at the first start, reused by every attempt and dropped
-    when the visit ends. `queued` is the sequence number of the event that put a `ready` step in line.
+    when the visit ends well: a retry asks the same. `queued` is the sequence number of the event that put a
+    `ready` step in line.
     """
 
     status: StepStatus = StepStatus.PENDING

@@ -40,13 +40,6 @@ class WorkItem(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     due: datetime | None = None
 
 
-class WorkId(msgspec.Struct, frozen=True, gc=False):
-    """Names a piece of work that is settled."""
-
-    execution_id: ExecutionId
-    key: str
-
-
 DEADLINE_KEY = ":deadline"
 GRACE_KEY = ":grace"
 

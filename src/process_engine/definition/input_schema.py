@@ -52,7 +52,8 @@ def accept_input(definition: ProcessDefinition, value: object) -> dict[str, obje
         raise InputRejected(
             definition.name, [("input", f"has the key {key!r}, which is not text") for key in odd]
         )
-    impossible = list(itertools.islice(_impossible(cast("Mapping[str, object]", fields)), MAX_FAULTS))
+    found = _impossible(cast("Mapping[str, object]", fields)) if fields else ()
+    impossible = list(itertools.islice(found, MAX_FAULTS))
     if impossible:
         raise InputRejected(definition.name, impossible)
     form = _form(_ByHash(definition.content_hash, definition.input))

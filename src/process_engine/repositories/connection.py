@@ -30,6 +30,8 @@ _STATEMENTS = 256
 _CACHE_KIBIBYTES = 16 * 1024
 
 
+# How every file of SQLite begins.
+_MAGIC = b"SQLite format 3\0"
 # One page of the least size there can be.
 _SMALLEST_DATABASE = 512
 
@@ -115,6 +117,21 @@ def require_whole(path: Path) -> None:
         raise StorageIncompatible(f"{path} is empty but has a log: it was cut off.", remedy=_RESTORE)
 
 
+def require_magic(connection: apsw.Connection) -> None:
+    """Refuse a file that is no database at all, before anything else is said about it.
+
+    Raises:
+        StorageIncompatible: it does not begin as SQLite's files do.
+    """
+    path = Path(connection.db_filename("main"))
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        beginning = file.read(len(_MAGIC))
+    if beginning and beginning != _MAGIC:
+        raise StorageIncompatible(f"{path} is no database.", remedy=_OTHER)
+
+
 def require_full_pages(connection: apsw.Connection) -> None:
     """Refuse a file that ends in the middle of a page: SQLite would take the rest for zeros.
 
@@ -197,6 +214,15 @@ def faults(*, nothing_written: bool | None) -> Generator[None, None, None]:
         yield
     except apsw.Error as error:
         raise explain(error, nothing_written=nothing_written) from error
+    except UnicodeDecodeError as error:
+        raise no_text(error) from error
+
+
+def no_text(error: UnicodeDecodeError) -> StorageIncompatible:
+    """What it means that a text of the file is none."""
+    return StorageIncompatible(
+        f"the database is damaged: a text in it is none ({error.reason}).", remedy=_RESTORE
+    )
 
 
 def explain(error: apsw.Error, *, nothing_written: bool | None) -> ProcessEngineError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 import weakref
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from process_engine.errors import StorageUnavailable, StoreLocked
 
 # A process id has at most 7 digits on Linux; more is not ours.
 _PID_BYTES = 20
+# Somebody who asks whether the lock is held has gone after the first pause, unless the machine stands still.
+_TRIES = 5
+_PAUSE_SECONDS = 0.01
 
 
 class StoreLock:
@@ -36,7 +40,7 @@ class StoreLock:
         """
         descriptor = self._open()
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor)
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         except BlockingIOError:
@@ -76,6 +80,25 @@ class StoreLock:
             nothing_written=True,
             remedy="The directory must exist and be writable; `--db` names another place.",
         )
+
+
+def _lock(descriptor: int) -> None:
+    """Take the lock; who only asks whether it is held is waited for.
+
+    Raises:
+        BlockingIOError: another process has it.
+    """
+    for attempt in range(_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            # Who only asks holds a shared lock for some microseconds, beside which there is room for ours.
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            if attempt == _TRIES - 1:
+                raise
+            threading.Event().wait(_PAUSE_SECONDS)
 
 
 _held: weakref.WeakSet[StoreLock] = weakref.WeakSet()

@@ -16,7 +16,7 @@ from process_engine.core.events import Event
 from process_engine.core.state import ExecutionStatus, Snapshot
 from process_engine.core.transition import Transition
 from process_engine.core.values import BlobRef
-from process_engine.core.work import WorkItem, WorkKind
+from process_engine.core.work import WorkItem, WorkKind, step_work
 from process_engine.errors import InternalError, NotFound, OwnershipLost, StorageUnavailable
 from process_engine.ids import DefinitionHash, ExecutionId, StepId
 from process_engine.repositories.records import ANSWER, COMMAND, CREATED, EVENT, HEAD, STEP, summary_of
@@ -39,7 +39,7 @@ _READER: Fence = 0
 
 @dataclass
 class Rows:
-    """The rows that a commit writes, or that a store holds; work that is None is to be removed."""
+    """The rows that a commit writes, or that a store holds; a timer that is None is to be removed."""
 
     created: dict[ExecutionId, str] = field(default_factory=dict[ExecutionId, str])
     heads: dict[ExecutionId, str] = field(default_factory=dict[ExecutionId, str])
@@ -49,7 +49,7 @@ class Rows:
     steps: dict[ExecutionId, dict[StepId, str]] = field(default_factory=dict[ExecutionId, dict[StepId, str]])
     events: dict[ExecutionId, dict[int, str]] = field(default_factory=dict[ExecutionId, dict[int, str]])
     log: list[EventKey] = field(default_factory=list[EventKey])
-    work: dict[WorkKey, WorkItem | None] = field(default_factory=dict[WorkKey, WorkItem | None])
+    timers: dict[WorkKey, WorkItem | None] = field(default_factory=dict[WorkKey, WorkItem | None])
     blobs: dict[str, bytes] = field(default_factory=dict[str, bytes])
 
     def add(self, transition: Transition) -> None:
@@ -62,9 +62,9 @@ class Rows:
         self.steps.setdefault(execution.id, {}).update(changed)
         for event in transition.events:
             self._add_event(event)
-        # Settled work first: a step that retries gives up its attempt and gets a timer under the same key.
-        self.work.update({(work.execution_id, work.key): None for work in transition.done})
-        self.work.update({(work.execution_id, work.key): work for work in transition.work})
+        # Settled ones first: a step whose timer is replaced by another has both under the same key.
+        self.timers.update({(work.execution_id, work.key): None for work in transition.done})
+        self.timers.update({(work.execution_id, work.key): work for work in transition.work if work.due})
         self.blobs.update(transition.blobs)
 
     def _add_event(self, event: Event) -> None:
@@ -102,9 +102,9 @@ class Tables:
         for execution, events in new.events.items():
             held.events.setdefault(execution, {}).update(events)
         held.log.extend(new.log)
-        held.work.update(new.work)
-        for key in [key for key, item in new.work.items() if item is None]:
-            del held.work[key]
+        held.timers.update(new.timers)
+        for key in [key for key, item in new.timers.items() if item is None]:
+            del held.timers[key]
         for sha256, text in new.blobs.items():
             held.blobs.setdefault(sha256, text)
 
@@ -243,16 +243,19 @@ class MemoryRepository:
         ]
 
     async def attempts(self) -> AsyncIterator[WorkItem]:
-        """Every open attempt, by execution id and key."""
-        for _, item in sorted(self._reading().work.items()):
-            if item is not None and item.kind is WorkKind.ATTEMPT:
-                yield item
+        """Every open attempt: the oldest execution first, its steps in the order of their ids."""
+        rows = self._reading()
+        for execution, _ in await self.open_executions():
+            for step, text in sorted(rows.steps[execution].items()):
+                item = step_work(execution, step, STEP.decode(text))
+                if item is not None and item.kind is WorkKind.ATTEMPT:
+                    yield item
 
     async def timers(
         self, *, after: tuple[datetime, ExecutionId, str] | None, limit: int
     ) -> Sequence[WorkItem]:
         """Work that is due at a time, ordered by (due, execution id, key), strictly after the place given."""
-        items = (item for item in self._reading().work.values() if item is not None)
+        items = (item for item in self._reading().timers.values() if item is not None)
         places = sorted(
             ((item.due, item.execution_id, item.key), item) for item in items if item.due is not None
         )

@@ -11,6 +11,7 @@ from process_engine.errors import StorageIncompatible
 from process_engine.repositories.connection import (
     nothing_there,
     require_full_pages,
+    require_magic,
     run,
     transaction,
 )
@@ -18,7 +19,7 @@ from process_engine.repositories.connection import (
 # "PrEg"; the first migration writes it. Tells a store of ours from any other SQLite file.
 APPLICATION_ID = 0x50724567
 
-MIGRATIONS = ("001_store.sql",)
+MIGRATIONS = ("001_store.sql", "002_timers.sql")
 """Forward only: a released file never changes; a change of shape is another file at the end."""
 
 NEWEST = len(MIGRATIONS)
@@ -31,6 +32,7 @@ def version_of(connection: apsw.Connection) -> int:
         StorageIncompatible: it is another program's, of a newer version, or cut off.
         apsw.Error: it cannot be read.
     """
+    require_magic(connection)
     require_full_pages(connection)
     application = _number(connection, "application_id")
     version = _number(connection, "user_version")

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import cast
 
 from process_engine.core.state import ExecutionStatus, Snapshot
-from process_engine.core.work import WorkItem, WorkKind
+from process_engine.core.work import WorkItem, WorkKind, step_work
 from process_engine.ids import ExecutionId, StepId
 from process_engine.repositories import records
 from process_engine.repositories.connection import Row, SqlValue
@@ -24,7 +24,7 @@ LOAD = """
     ORDER BY 1, 2
 """
 _LIST = """
-    SELECT id, process, version, status, created_at, started_at, completed_at
+    SELECT id, process, version, status, created_at, head ->> 'started_at', head ->> 'completed_at'
     FROM executions JOIN heads ON execution = number
     WHERE {} ORDER BY number DESC LIMIT ?
 """
@@ -37,9 +37,21 @@ FEED = "SELECT position, body FROM events WHERE position > ? ORDER BY position L
 BLOB = "SELECT CAST(content AS BLOB) FROM blobs WHERE sha256 = ?"
 DEFINITION = "SELECT name, version, CAST(document AS BLOB) FROM definitions WHERE hash = ?"
 RESOLVE = "SELECT id FROM executions WHERE id BETWEEN ?1 AND ?1 || char(0x10ffff) ORDER BY id LIMIT 10"
-_WORK = "SELECT execution_id, key, kind, visit, attempt, due FROM work_items"
-_TIMERS = f"{_WORK} WHERE due IS NOT NULL {{}} ORDER BY due, execution_id, key LIMIT ?"
-ATTEMPTS = f"{_WORK} WHERE kind = ? AND (execution_id, key) > (?, ?) ORDER BY execution_id, key LIMIT ?"
+_TIMERS = """
+    SELECT execution_id, key, kind, visit, attempt, due FROM timers
+    WHERE TRUE {} ORDER BY due, execution_id, key LIMIT ?
+"""
+# A page of open executions, and of their steps those that run.
+OPEN_NUMBERS = """
+    SELECT execution FROM heads
+    WHERE status IN ('pending', 'running', 'paused', 'compensating') AND execution > ?
+    ORDER BY execution LIMIT ?
+"""
+RUNNING = """
+    SELECT id, step_id, state FROM steps JOIN executions ON number = execution
+    WHERE execution IN (SELECT value FROM json_each(?)) AND state ->> 'status' = 'running'
+    ORDER BY execution, step_id
+"""
 OPEN = """
     SELECT id, definition_hash FROM executions JOIN heads ON execution = number
     WHERE status IN ('pending', 'running', 'paused', 'compensating') ORDER BY number
@@ -102,8 +114,15 @@ def summary(row: Row) -> ExecutionSummary:
     )
 
 
-def work_item(row: Row) -> WorkItem:
-    """The work that a row describes."""
-    execution, key, kind, visit, attempt, due = cast("tuple[str, str, str, int, int, int | None]", row)
-    moment = None if due is None else records.from_microseconds(due)
-    return WorkItem(ExecutionId(execution), key, WorkKind(kind), visit, attempt, moment)
+def timer(row: Row) -> WorkItem:
+    """The timer that a row describes."""
+    execution, key, kind, visit, attempt, due = cast("tuple[str, str, str, int, int, int]", row)
+    return WorkItem(
+        ExecutionId(execution), key, WorkKind(kind), visit, attempt, records.from_microseconds(due)
+    )
+
+
+def attempt(row: Row) -> WorkItem | None:
+    """The attempt that a step of `RUNNING` owes."""
+    execution, step, state = cast("tuple[str, str, str]", row)
+    return step_work(ExecutionId(execution), step, records.STEP.decode(state))

@@ -49,7 +49,7 @@ class Codec(Generic[Given, Kept]):
         """
         try:
             return self._decode(text)
-        except (msgspec.DecodeError, RecursionError) as fault:
+        except (msgspec.DecodeError, RecursionError, UnicodeError) as fault:
             raise StorageIncompatible(
                 f"a stored {self._kind} cannot be read: {fault}.",
                 remedy="Restore the database from a backup, or open it with the version that wrote it.",

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import cast
 
-from process_engine.core.events import Event
+from process_engine.core.events import Event, ExecutionCreated
 from process_engine.core.state import Execution, ExecutionStatus
 from process_engine.core.transition import Transition
 from process_engine.core.work import WorkItem
+from process_engine.errors import InternalError
 from process_engine.ids import ExecutionId, StepId
 from process_engine.repositories.connection import Cursor, SqlValue
 from process_engine.repositories.records import CREATED, EVENT, HEAD, STEP, to_microseconds
@@ -37,11 +38,15 @@ class Statement:
             (count * self._width, f"{before} {', '.join([columns] * count)} {after}")
             for count in _ROWS_PER_STATEMENT
         ]
+        self._one = self._texts[-1][1]
 
     def run(self, cursor: Cursor, rows: Sequence[SqlValue]) -> None:
         """Run it over rows that lie one behind the other in a flat list."""
+        if len(rows) == self._width:
+            cursor.execute(self._one, rows)
+            return
         start, end = 0, len(rows)
-        for size, text in self._texts:
+        for size, text in self._texts if rows else ():
             while end - start >= size:
                 cursor.execute(text, rows[start : start + size])
                 start += size
@@ -54,10 +59,9 @@ _STEPS = Statement(
     "ON CONFLICT DO UPDATE SET state = excluded.state",
 )
 _NEW_STATUS = Statement(
-    "INSERT INTO heads (execution, status, started_at, completed_at, head) VALUES",
-    "(?, ?, ?, ?, ?)",
-    "ON CONFLICT DO UPDATE SET status = excluded.status, started_at = excluded.started_at,"
-    " completed_at = excluded.completed_at, head = excluded.head",
+    "INSERT INTO heads (execution, status, head) VALUES",
+    "(?, ?, ?)",
+    "ON CONFLICT DO UPDATE SET status = excluded.status, head = excluded.head",
 )
 # The index by status is rewritten by whatever names the column, changed or not; most transitions do not.
 _SAME_STATUS = Statement(
@@ -65,50 +69,62 @@ _SAME_STATUS = Statement(
     "(?, ?, ?)",
     "ON CONFLICT DO UPDATE SET head = excluded.head",
 )
-_SETTLED = Statement("DELETE FROM work_items WHERE (execution_id, key) IN (VALUES", "(?, ?)", ")")
+_EXECUTIONS = Statement(
+    "INSERT INTO executions (number, id, process, version, definition_hash, created_at, created) VALUES",
+    "(?, ?, ?, ?, ?, ?, ?)",
+)
+_SETTLED = Statement("DELETE FROM timers WHERE (execution_id, key) IN (VALUES", "(?, ?)", ")")
 # One row is found twice as fast this way as in a list of one.
-_SETTLED_ONE = "DELETE FROM work_items WHERE execution_id = ? AND key = ?"
-_WORK = Statement(
-    "INSERT OR REPLACE INTO work_items (execution_id, key, kind, visit, attempt, due) VALUES",
+_SETTLED_ONE = "DELETE FROM timers WHERE execution_id = ? AND key = ?"
+_TIMERS = Statement(
+    "INSERT OR REPLACE INTO timers (execution_id, key, kind, visit, attempt, due) VALUES",
     "(?, ?, ?, ?, ?, ?)",
 )
 _BLOBS = Statement("INSERT OR IGNORE INTO blobs (sha256, size, content) VALUES", "(?, ?, CAST(? AS TEXT))")
 
 _FIND = "SELECT number FROM executions WHERE id = ?"
+_LAST = "SELECT coalesce(max(number), 0) FROM executions"
 _IS_THERE = (
     "SELECT 1 FROM events WHERE sequence = ?2 AND execution = (SELECT number FROM executions WHERE id = ?1)"
 )
-_CREATE = (
-    "INSERT INTO executions (id, process, version, definition_hash, created_at, created)"
-    " VALUES (?, ?, ?, ?, ?, ?) RETURNING number"
-)
-
-Standing = tuple[ExecutionStatus, datetime | None, datetime | None]
 
 
 class Numbers:
-    """The numbers of executions in the file, with the status that their rows have there; bounded."""
+    """The numbers of executions in the file, with the status that their rows have there; bounded.
+
+    New ones are numbered here: nobody else adds executions to a store that this process has taken over.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[ExecutionId, tuple[int, Standing]] = {}
+        self._known: dict[ExecutionId, tuple[int, ExecutionStatus]] = {}
+        self._last: int | None = None
 
-    def get(self, id: ExecutionId) -> tuple[int, Standing] | None:
-        """Number and standing of an execution that was written lately."""
+    def get(self, id: ExecutionId) -> tuple[int, ExecutionStatus] | None:
+        """Number and status of an execution that was written lately."""
         return self._known.get(id)
+
+    def last(self, cursor: Cursor) -> int:
+        """The highest number that is taken; 0 if none is."""
+        if self._last is None:
+            self._last = cast("int", cursor.execute(_LAST).fetchall()[0][0])
+        return self._last
 
     def learn(self, written: Iterable[tuple[Execution, int]]) -> None:
         """Remember what a commit has written; ended executions are forgotten, then the oldest."""
+        known = self._known
         for execution, number in written:
+            self._last = max(self._last or 0, number) if self._last is not None else None
             if execution.status.is_final:
-                self._known.pop(execution.id, None)
+                known.pop(execution.created.execution_id, None)
             else:
-                self._known[execution.id] = (number, _standing(execution))
-        while len(self._known) > _REMEMBERED:
-            self._known.pop(next(iter(self._known)))
+                known[execution.created.execution_id] = (number, execution.head.status)
+        while len(known) > _REMEMBERED:
+            known.pop(next(iter(known)))
 
     def forget(self) -> None:
         """Remember nothing: what the file holds is uncertain."""
         self._known.clear()
+        self._last = None
 
 
 class Batch:
@@ -116,27 +132,38 @@ class Batch:
 
     def __init__(self, transitions: Sequence[Transition]) -> None:
         self._executions: dict[ExecutionId, Execution] = {}
-        self._steps: dict[tuple[ExecutionId, StepId], str] = {}
-        self._work: dict[tuple[ExecutionId, str], WorkItem | None] = {}
+        self._created: list[tuple[ExecutionCreated, str]] = []
+        self._timers: dict[tuple[ExecutionId, str], WorkItem | None] = {}
         self._blobs: dict[str, bytes] = {}
         self._events: list[tuple[Event, str]] = []
         changed: dict[tuple[ExecutionId, StepId], None] = {}
         for transition in transitions:
-            self._add(transition)
-            changed.update(((transition.execution.id, step), None) for step in transition.changed)
-        self._heads = {id: HEAD.encode(execution.head) for id, execution in self._executions.items()}
-        self._steps = {key: STEP.encode(self._executions[key[0]].steps[key[1]]) for key in changed}
+            id = self._add(transition)
+            for step in transition.changed:
+                changed[id, step] = None
+        executions = self._executions
+        self._heads = [(id, HEAD.encode(execution.head)) for id, execution in executions.items()]
+        self._steps = [(id, step, STEP.encode(executions[id].steps[step])) for id, step in changed]
 
-    def _add(self, transition: Transition) -> None:
-        self._executions[transition.execution.id] = transition.execution
-        # Settled work first: a step that retries gives up its attempt and gets a timer under the same key.
+    def _add(self, transition: Transition) -> ExecutionId:
+        created = transition.execution.created
+        id = created.execution_id
+        self._executions[id] = transition.execution
+        # Settled ones first: a step whose timer is replaced by another has both under the same key. Attempts
+        # need no row: that a step runs stands in its state.
         for work in transition.done:
-            self._work[work.execution_id, work.key] = None
-        for item in transition.work:
-            self._work[item.execution_id, item.key] = item
-        self._events.extend((event, EVENT.encode(event)) for event in transition.events)
+            if work.due is not None:
+                self._timers[id, work.key] = None
+        for work in transition.work:
+            if work.due is not None:
+                self._timers[id, work.key] = work
+        if transition.events[0].sequence == 1:
+            self._created.append((created, CREATED.encode(created)))
+        for event in transition.events:
+            self._events.append((event, EVENT.encode(event)))
         if transition.blobs:
             self._blobs.update(transition.blobs)
+        return id
 
     @property
     def blob_bytes(self) -> int:
@@ -152,75 +179,74 @@ class Batch:
 
     def write(self, cursor: Cursor, known: Numbers) -> list[tuple[Execution, int]]:
         """Write all rows inside an open transaction; the answer is what `known` can learn from it."""
-        numbers = self._write_heads(cursor, known)
+        numbers = self._write_created(cursor, known)
+        self._write_heads(cursor, known, numbers)
         steps: list[SqlValue] = []
-        for (id, step), text in self._steps.items():
+        for id, step, text in self._steps:
             steps += (numbers[id], step, text)
         events: list[SqlValue] = []
         for event, text in self._events:
             events += (numbers[event.execution_id], event.sequence, text)
         _STEPS.run(cursor, steps)
         _EVENTS.run(cursor, events)
-        self._write_work(cursor)
+        if self._timers:
+            self._write_timers(cursor)
         for sha256, content in self._blobs.items():
             _BLOBS.run(cursor, (sha256, len(content), content))
         return [(execution, numbers[id]) for id, execution in self._executions.items()]
 
-    def _write_heads(self, cursor: Cursor, known: Numbers) -> dict[ExecutionId, int]:
+    def _write_created(self, cursor: Cursor, known: Numbers) -> dict[ExecutionId, int]:
+        """Write the rows of new executions; their numbers."""
         numbers: dict[ExecutionId, int] = {}
-        moved: list[SqlValue] = []
-        same: list[SqlValue] = []
-        for id, execution in self._executions.items():
-            memory = known.get(id)
-            number = _number(cursor, execution) if memory is None else memory[0]
+        if not self._created:
+            return numbers
+        rows: list[SqlValue] = []
+        for number, (created, text) in enumerate(self._created, start=known.last(cursor) + 1):
+            id = created.execution_id
             numbers[id] = number
-            if memory is not None and memory[1] == _standing(execution):
-                same += (number, execution.status, self._heads[id])
-            else:
-                head = execution.head
-                started, completed = _text(head.started_at), _text(head.completed_at)
-                moved += (number, head.status, started, completed, self._heads[id])
-        _NEW_STATUS.run(cursor, moved)
-        _SAME_STATUS.run(cursor, same)
+            at = _text(created.timestamp)
+            rows += (number, id, created.process_name, created.version, created.definition_hash, at, text)
+        _EXECUTIONS.run(cursor, rows)
         return numbers
 
-    def _write_work(self, cursor: Cursor) -> None:
+    def _write_heads(self, cursor: Cursor, known: Numbers, numbers: dict[ExecutionId, int]) -> None:
+        """Write the heads; `numbers` gets those of the executions that are not new."""
+        moved: list[SqlValue] = []
+        same: list[SqlValue] = []
+        for id, head in self._heads:
+            status = self._executions[id].head.status
+            memory = known.get(id)
+            if memory is not None:
+                numbers[id] = memory[0]
+            elif id not in numbers:
+                numbers[id] = _number(cursor, id)
+            rows = same if memory is not None and memory[1] is status else moved
+            rows += (numbers[id], status, head)
+        _NEW_STATUS.run(cursor, moved)
+        _SAME_STATUS.run(cursor, same)
+
+    def _write_timers(self, cursor: Cursor) -> None:
         settled: list[SqlValue] = []
-        open_work: list[SqlValue] = []
-        for key, item in self._work.items():
-            if item is None:
+        running: list[SqlValue] = []
+        for key, item in self._timers.items():
+            if item is None or item.due is None:
                 settled += key
             else:
-                due = None if item.due is None else to_microseconds(item.due)
-                open_work += (*key, item.kind, item.visit, item.attempt, due)
+                running += (*key, item.kind, item.visit, item.attempt, to_microseconds(item.due))
         if len(settled) == 2:
             cursor.execute(_SETTLED_ONE, settled)
         else:
             _SETTLED.run(cursor, settled)
-        _WORK.run(cursor, open_work)
+        _TIMERS.run(cursor, running)
 
 
-def _number(cursor: Cursor, execution: Execution) -> int:
-    rows = cursor.execute(_FIND, (execution.id,)).fetchall()
+def _number(cursor: Cursor, id: ExecutionId) -> int:
+    rows = cursor.execute(_FIND, (id,)).fetchall()
     if not rows:
-        created = execution.created
-        row = (
-            created.execution_id,
-            created.process_name,
-            created.version,
-            created.definition_hash,
-            _text(created.timestamp),
-            CREATED.encode(created),
-        )
-        rows = cursor.execute(_CREATE, row).fetchall()
+        raise InternalError(f"execution {id} goes on without having been created; nothing was written.")
     return cast("int", rows[0][0])
 
 
-def _standing(execution: Execution) -> Standing:
-    head = execution.head
-    return (head.status, head.started_at, head.completed_at)
-
-
-def _text(moment: datetime | None) -> str | None:
+def _text(moment: datetime) -> str:
     # With all six digits, so that the texts sort like the moments.
-    return None if moment is None else moment.isoformat(timespec="microseconds")
+    return moment.isoformat(timespec="microseconds")

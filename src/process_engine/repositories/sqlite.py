@@ -15,7 +15,7 @@ from process_engine.core.events import Event
 from process_engine.core.state import ExecutionStatus, Snapshot
 from process_engine.core.transition import Transition
 from process_engine.core.values import INLINE_LIMIT_BYTES, BlobRef
-from process_engine.core.work import WorkItem, WorkKind
+from process_engine.core.work import WorkItem
 from process_engine.errors import NotFound, OwnershipLost, StorageUnavailable
 from process_engine.ids import DefinitionHash, ExecutionId
 from process_engine.repositories import connection as disk
@@ -40,7 +40,7 @@ Synchronous = Literal["FULL", "NORMAL", "OFF"]
 
 # 256 KiB: from here on copying large values into the log takes milliseconds, which the event loop is spared.
 _HEAVY_BYTES = 256 * 1024
-# Open attempts fetched at a time, so that a start with very many of them needs no list of all.
+# Open executions whose attempts are fetched at a time, so that a start with very many needs no list of all.
 _PAGE = 1_000
 # Answered commands kept for whoever asks; older ones go when the store is taken over.
 _ANSWERS_KEPT = 1_000
@@ -285,22 +285,27 @@ class SqliteRepository:
         return [(ExecutionId(id), DefinitionHash(hash)) for id, hash in cast("list[tuple[str, str]]", rows)]
 
     async def attempts(self) -> AsyncIterator[WorkItem]:
-        """Every open attempt, by execution id and key, fetched page by page."""
-        place: tuple[str, str] = ("", "")
+        """Every open attempt: the oldest execution first, its steps in the order of their ids."""
+        last = 0
         while True:
-            rows = await self._opened().far.read(queries.ATTEMPTS, (WorkKind.ATTEMPT, *place, _PAGE))
-            for item in map(queries.work_item, rows):
-                yield item
-                place = (item.execution_id, item.key)
-            if len(rows) < _PAGE:
+            far = self._opened().far
+            numbers = [
+                cast("int", number) for (number,) in await far.read(queries.OPEN_NUMBERS, (last, _PAGE))
+            ]
+            for row in await far.read(queries.RUNNING, (str(numbers),)):
+                item = queries.attempt(row)
+                if item is not None:
+                    yield item
+            if len(numbers) < _PAGE:
                 return
+            last = numbers[-1]
 
     async def timers(
         self, *, after: tuple[datetime, ExecutionId, str] | None, limit: int
     ) -> Sequence[WorkItem]:
         """Work that is due at a time, ordered by (due, execution id, key), strictly after the place given."""
         rows = await self._opened().far.read(*queries.timers(after, max(limit, 0)))
-        return [queries.work_item(row) for row in rows]
+        return [queries.timer(row) for row in rows]
 
     # inbox
 

@@ -138,6 +138,9 @@ class Writer:
         except apsw.Error as error:
             disk.roll_back(self._connection)
             raise disk.explain(error, nothing_written=True) from error
+        except UnicodeDecodeError as error:
+            disk.roll_back(self._connection)
+            raise disk.no_text(error) from error
         except BaseException:
             disk.roll_back(self._connection)
             raise

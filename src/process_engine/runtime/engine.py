@@ -22,6 +22,7 @@ from process_engine.core.commands import (
     WakeStep,
 )
 from process_engine.core.config import ExecutionConfig
+from process_engine.core.events import ProcessReopened
 from process_engine.core.state import Execution, ExecutionStatus
 from process_engine.core.transition import Transition
 from process_engine.core.values import pack
@@ -93,6 +94,7 @@ class Engine:
         # Unfinished executions whose work this process drives.
         self._adopted: set[ExecutionId] = set()
         self._left_alone: dict[ExecutionId, ProcessEngineError] = {}
+        self._services: list[asyncio.Task[None]] = []
         self._draining = False
 
     # ------------------------------------------------------------ life
@@ -101,8 +103,9 @@ class Engine:
         await self._repository.open(clock=self._clock)
         try:
             await self._begin()
-        except BaseException:
-            await self._repository.close()
+        except (Exception, asyncio.CancelledError):
+            # What has begun already ends: nothing may go on behind a store that is closed.
+            await self.__aexit__(None, None, None)
             raise
         return self
 
@@ -221,9 +224,12 @@ class Engine:
             CancelExecution(execution_id=ExecutionId(execution_id), reason=reason, by=by)
         )
 
-    async def pause(self, execution_id: str, *, by: str | None = None) -> ProcessExecution:
+    async def pause(
+        self, execution_id: str, *, reason: str | None = None, by: str | None = None
+    ) -> ProcessExecution:
         """Let running attempts finish and start nothing new until `resume`."""
-        return await self._command(PauseExecution(execution_id=ExecutionId(execution_id), by=by))
+        why = {} if reason is None else {"reason": reason}
+        return await self._command(PauseExecution(execution_id=ExecutionId(execution_id), by=by, **why))
 
     async def resume(self, execution_id: str, *, by: str | None = None) -> ProcessExecution:
         """Go on with a paused or held execution."""
@@ -285,7 +291,8 @@ class Engine:
         self._watchers.setdefault(execution_id, []).append((predicate, future))
         try:
             found = await self._fetch(execution_id)
-            if predicate(found) or execution_id not in self._adopted:
+            # What was found may be older than what was told meanwhile; the end of it disowns an execution, too.
+            if predicate(found) or (execution_id not in self._adopted and not future.done()):
                 return found
             with self._clock.idle():
                 return await future
@@ -384,10 +391,13 @@ class Engine:
         """Let out what the commit has made durable: work, events, news for those who wait."""
         for done in transitions:
             execution = done.execution
-            for work in done.done:
-                self._withdraw(work.execution_id, work.key)
+            for item in done.done:
+                self._withdraw(item)
             for item in done.work:
                 self._owe(item, execution)
+            if any(isinstance(event, ProcessReopened) for event in done.events):
+                # Where the retry was asked for before its failure was committed, that has disowned it.
+                self._adopted.add(execution.id)
         self.event_bus.publish([event for done in transitions for event in done.events])
         self.feed.wake()
         for execution in {done.execution.id: done.execution for done in transitions}.values():
@@ -395,17 +405,17 @@ class Engine:
 
     def _owe(self, item: WorkItem, execution: Execution) -> None:
         if item.kind is WorkKind.ATTEMPT:
-            self._disarm(item.execution_id, item.key)
-            plan = self._plans.known(execution.definition_hash)
+            plan = self._plans.known(execution.created.definition_hash)
             assert plan is not None
             self._runner.start(item, execution, plan)
         else:
-            self._runner.cancel(item.execution_id, item.key)
             self._arm(item)
 
-    def _withdraw(self, execution_id: ExecutionId, key: str) -> None:
-        self._runner.cancel(execution_id, key)
-        self._disarm(execution_id, key)
+    def _withdraw(self, item: WorkItem) -> None:
+        if item.kind is WorkKind.ATTEMPT:
+            self._runner.cancel(item.execution_id, item.key)
+        else:
+            self._disarm(item.execution_id, item.key)
 
     def _tell(self, execution: Execution) -> None:
         if execution.status.is_final:

@@ -44,6 +44,8 @@ class InMemoryEventBus:
 
     def publish(self, events: Sequence[Event]) -> None:
         """Deliver to every listener."""
+        if not self._listeners:
+            return
         for event in events:
             for listener in tuple(self._listeners):
                 try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 
 from process_engine.core.commands import AnyCommand
@@ -161,6 +161,10 @@ class Loop:
     async def _carry_out(self, batch: list[_Entry]) -> None:
         try:
             transitions = await self._decide_and_commit(batch)
+        except asyncio.CancelledError:
+            # The engine is left while this is under way: written or not, nobody will hear of it from here.
+            self._refuse(batch, self._failure or _closed())
+            raise
         except StorageError as error:
             self._fail(error, batch)
             return
@@ -209,7 +213,11 @@ class Loop:
         """
         last = transitions[-1].execution
         stored = await self._stored(last.id)
-        return stored is not None and stored.head.sequence >= last.head.sequence
+        if stored is None or stored.head.sequence < last.head.sequence:
+            return False
+        # Refused where somebody has taken the store over meanwhile: then what is there may be theirs.
+        await self._repository.commit((), self._fence)
+        return True
 
     # ------------------------------------------------------------ deciding
 
@@ -223,6 +231,8 @@ class Loop:
             except ProcessEngineError as error:
                 if isinstance(error, StorageUnavailable):
                     raise
+                if isinstance(error, StorageError):
+                    log.error("not decided execution=%s error=%s", entry.command.execution_id, error)
                 entry.outcome = error
                 continue
             except Exception as error:
@@ -241,25 +251,24 @@ class Loop:
         execution = latest.get(command.execution_id) or self._executions.get(command.execution_id)
         if execution is None and not entry.is_new:
             execution = await self._load(command.execution_id)
-        plan = await self._plan(execution) if execution is not None else entry.plan
+        plan = entry.plan
+        if execution is not None:
+            known = execution.created.definition_hash
+            plan = self._plans.known(known) or await self._plans.load(known)
         if plan is None:
             raise NotFound(
                 f"there is no execution {command.execution_id}.", remedy="`list` shows what there is."
             )
+        answer = transition(plan, execution, command, self._clock.now())
         blobs: dict[str, bytes] = {}
-        while True:
-            answer = transition(plan, execution, command, self._clock.now(), blobs)
-            if isinstance(answer, Transition):
-                return answer
+        while isinstance(answer, Needs):
             await self._load_values(answer, blobs)
+            answer = transition(plan, execution, command, self._clock.now(), blobs)
+        return answer
 
     async def _load_values(self, needs: Needs, into: dict[str, bytes]) -> None:
         for ref in needs.refs:
             into[ref.sha256] = await self._outputs.text(ref)
-
-    async def _plan(self, execution: Execution) -> Plan:
-        known = self._plans.known(execution.definition_hash)
-        return known if known is not None else await self._plans.load(execution.definition_hash)
 
     async def _load(self, execution_id: ExecutionId) -> Execution | None:
         """The committed state from the store, kept from now on. For the loop alone: it is the only writer."""
@@ -305,13 +314,20 @@ class Loop:
     def close(self) -> None:
         """Tell everybody who still waits that nothing more will happen here."""
         if self._failure is None:
-            self._fail(ProcessEngineError("the engine was closed.", code="ENGINE_CLOSED"), [])
+            self._fail(_closed(), [])
 
     def _fail(self, error: ProcessEngineError, batch: list[_Entry]) -> None:
         """The store failed for good: everybody who waits is told, nothing more is accepted."""
         self._failure = error
-        for entry in (*batch, *self._inbox):
-            if entry.future is not None and not entry.future.done():
-                entry.future.set_exception(error)
+        self._refuse((*batch, *self._inbox), error)
         self._inbox.clear()
         self._on_failure(error)
+
+    def _refuse(self, entries: Iterable[_Entry], error: ProcessEngineError) -> None:
+        for entry in entries:
+            if entry.future is not None and not entry.future.done():
+                entry.future.set_exception(error)
+
+
+def _closed() -> ProcessEngineError:
+    return ProcessEngineError("the engine was closed.", code="ENGINE_CLOSED")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
 
@@ -10,7 +11,7 @@ import msgspec
 
 from process_engine.core.state import Snapshot
 from process_engine.core.values import BlobRef, Value, pack
-from process_engine.errors import NotFound
+from process_engine.errors import NotFound, StorageIncompatible
 from process_engine.ids import ExecutionId, StepId
 from process_engine.runtime.ports import ExecutionRepository
 
@@ -70,6 +71,7 @@ class OutputStorage:
 
         Raises:
             NotFound: the store does not hold it, which a sound store never answers.
+            StorageIncompatible: what the store holds under its hash is something else.
         """
         known = self._texts.get(ref.sha256)
         if known is not None:
@@ -78,6 +80,10 @@ class OutputStorage:
         text = await self._repository.load_blob(ref)
         if text is None:
             raise NotFound(f"the store holds no value {ref.sha256}.")
+        if hashlib.sha256(text).hexdigest() != ref.sha256:
+            raise StorageIncompatible(
+                f"the stored value {ref.sha256} is damaged.", remedy="Restore the database from a backup."
+            )
         self._keep(ref.sha256, text)
         return text
 
@@ -85,7 +91,10 @@ class OutputStorage:
         """The JSON value behind `value`, loaded if need be."""
         if value.ref is None:
             return value.data
-        text = await self.text(value.ref)
+        return await self._unpack_large(value.ref)
+
+    async def _unpack_large(self, ref: BlobRef) -> object:
+        text = await self.text(ref)
         if len(text) < THREAD_BYTES:
             return msgspec.json.decode(text)
         return await asyncio.to_thread(msgspec.json.decode, text)

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from process_engine.core.plan import Plan, compile_plan
 from process_engine.definition.document import ProcessDefinition
-from process_engine.errors import NotFound
+from process_engine.errors import NotFound, StorageIncompatible
 from process_engine.ids import DefinitionHash
 from process_engine.runtime.ports import ExecutionRepository, StoredDefinition
 
@@ -46,6 +46,7 @@ class Plans:
 
         Raises:
             NotFound: the store does not hold it, which a sound store never answers.
+            StorageIncompatible: what the store holds is no definition of this version.
         """
         known = self._plans.get(definition_hash)
         if known is not None:
@@ -54,7 +55,14 @@ class Plans:
         stored = await self._repository.load_definition(definition_hash)
         if stored is None:
             raise NotFound(f"the store holds no definition {definition_hash}.")
-        return self._keep(compile_plan(ProcessDefinition.from_canonical(stored.document)))
+        try:
+            definition = ProcessDefinition.from_canonical(stored.document)
+        except ValueError as fault:
+            raise StorageIncompatible(
+                f"the stored definition {definition_hash} cannot be read.",
+                remedy="Restore the database from a backup, or open it with the version that wrote it.",
+            ) from fault
+        return self._keep(compile_plan(definition))
 
     def _keep(self, plan: Plan) -> Plan:
         self._plans[plan.hash] = plan

@@ -80,7 +80,7 @@ class AgentReply(msgspec.Struct, frozen=True, kw_only=True):
     """What an agent answered: `output` is any JSON value; `usage` what it consumed."""
 
     output: object
-    usage: Usage = Usage()
+    usage: Usage = NO_USAGE
 
 
 class AgentCallFailed(Exception):
@@ -263,11 +263,13 @@ class ExecutionRepository(Protocol):
         """Write all transitions, in order, or none.
 
         Durable on return. Several transitions of one execution may be in one call; only its last state
-        counts, all their events do. Blobs that are there already stay.
+        counts, all their events do. Each has at least one event; the first of an execution begins with
+        event 1. Blobs that are there already stay.
 
         Raises:
             OwnershipLost: `fence` is stale. Nothing was written.
             StorageUnavailable: `.nothing_written` is True, False, or None (unknown: reload).
+            InternalError: a record has no JSON form, or an event is there already. Nothing was written.
         """
         ...
 
@@ -297,11 +299,12 @@ class ExecutionRepository(Protocol):
         limit: int = 100,
         before: ExecutionId | None = None,
     ) -> Sequence[ExecutionSummary]:
-        """Executions, newest first; `before` continues after the last one of a page."""
+        """Executions, newest first; `before` continues after the last one of a page (none after an unknown
+        one)."""
         ...
 
     async def resolve(self, prefix: str) -> Sequence[ExecutionId]:
-        """Ids that begin with `prefix`, at most 10, for people who type the first characters."""
+        """Ids that begin with `prefix`, in their order, at most 10: people type the first characters."""
         ...
 
     async def events(
@@ -316,11 +319,12 @@ class ExecutionRepository(Protocol):
 
     # open work
     async def open_executions(self) -> Sequence[tuple[ExecutionId, DefinitionHash]]:
-        """Every execution that has not ended, with the definition it runs."""
+        """Every execution that has not ended, oldest first, with the definition it runs."""
         ...
 
     def attempts(self) -> AsyncIterator[WorkItem]:
-        """Every attempt that was to run when the store was last written."""
+        """Every attempt that was to run when the store was last written: that of each running step of an
+        execution which has not ended, the oldest execution first, its steps in the order of their ids."""
         ...
 
     async def timers(
@@ -339,7 +343,12 @@ class ExecutionRepository(Protocol):
         ...
 
     async def answer(self, entry_id: int, answer: InboxAnswer) -> None:
-        """Record what became of a command."""
+        """Record what became of a command; the first answer stays.
+
+        Raises:
+            OwnershipLost: the store was taken over since this opening.
+            NotFound: there is no such command.
+        """
         ...
 
     async def read_answer(self, entry_id: int) -> InboxAnswer | None:

@@ -15,8 +15,9 @@ from process_engine.core.commands import RecordResult
 from process_engine.core.plan import AGENT_TASK_TIMEOUT_SECONDS, Plan, StepPlan
 from process_engine.core.results import Completed, Failed
 from process_engine.core.state import Execution
+from process_engine.core.values import Value
 from process_engine.core.work import WorkItem
-from process_engine.errors import OutputTooLarge, ProcessEngineError
+from process_engine.errors import OutputTooLarge, ProcessEngineError, StorageUnavailable
 from process_engine.ids import ExecutionId, StepId
 from process_engine.runtime.outputs import OutputStorage
 from process_engine.runtime.ports import Clock, StepContext
@@ -28,6 +29,9 @@ log = logging.getLogger(__name__)
 # Attempts of all executions that are under way at once in one process; more wait here, in order. A bound on
 # sockets and memory: 1,000 open HTTP calls take about 50 MB.
 MOST_ATTEMPTS = 1000
+
+# Pauses between tries to read what an attempt is to ask, about 6 s together, as long as a commit is tried.
+READ_PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 
 # What is kept of the text of a failure.
 MESSAGE_CHARACTERS = 2000
@@ -175,7 +179,9 @@ class StepRunner:
     async def _context(self, attempt: _Attempt, seconds: float | None) -> StepContext:
         item, created, step = attempt.item, attempt.execution.created, attempt.step
         packed = attempt.execution.step(step.id).request
-        request = await self._outputs.unpack(packed) if packed is not None else None
+        request = None
+        if packed is not None:
+            request = packed.data if packed.ref is None else await self._read(packed)
         return StepContext(
             execution_id=item.execution_id,
             process_name=created.process_name,
@@ -190,6 +196,15 @@ class StepRunner:
             timeout_seconds=seconds,
             clock=self._clock,
         )
+
+    async def _read(self, packed: Value) -> object:
+        """A large request. A store that does not answer for a moment must not cost the attempt."""
+        for pause in READ_PAUSES_SECONDS:
+            try:
+                return await self._outputs.unpack(packed)
+            except StorageUnavailable:
+                await self._clock.sleep_until(self._clock.now() + timedelta(seconds=pause))
+        return await self._outputs.unpack(packed)
 
     async def _recordable(self, item: WorkItem, result: Completed | Failed) -> RecordResult:
         """The command that records a result; an output that cannot be recorded is a failure."""

@@ -178,8 +178,10 @@ class ProcessExecution:
 
 async def view(plan: Plan, execution: Execution, storage: OutputStorage) -> ProcessExecution:
     """The view of an execution, with every large value that it refers to loaded."""
-    values = [execution.input, *(state.output for state in execution.steps.values())]
-    loaded = {value.ref.sha256: await storage.unpack(value) for value in values if value.ref is not None}
+    loaded: dict[str, object] = {}
+    for value in (execution.input, *(state.output for state in execution.steps.values())):
+        if value.ref is not None:
+            loaded[value.ref.sha256] = await storage.unpack(value)
     outputs = execution.head.outputs
     unpacked = cast("dict[str, object]", await storage.unpack(outputs)) if outputs is not None else None
     return ProcessExecution(plan, execution, loaded, unpacked)

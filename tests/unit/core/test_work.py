@@ -1,7 +1,7 @@
 """What is to be done after a commit follows from the state alone."""
 
 from process_engine.core.config import ExecutionConfig
-from process_engine.core.work import WorkId, WorkItem, WorkKind, execution_work, step_work
+from process_engine.core.work import WorkItem, WorkKind, execution_work, step_work
 from process_engine.testing.drawing import timer
 from process_engine.testing.executions import EXECUTION_ID, execution_of
 
@@ -69,8 +69,3 @@ def test_what_a_transition_adds_and_settles_leads_from_one_state_to_the_next():
         run = verb(run).checked()
 
     assert run.work == ()
-
-
-def test_work_ids_name_execution_and_key():
-    assert WorkId(EXECUTION_ID, "a") == WorkId(EXECUTION_ID, "a")
-    assert WorkId(EXECUTION_ID, "a") != WorkId(EXECUTION_ID, "b")

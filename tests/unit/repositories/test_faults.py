@@ -10,11 +10,12 @@ from pathlib import Path
 import apsw
 import pytest
 
+from process_engine.core.state import StepState, StepStatus
 from process_engine.core.transition import Transition
 from process_engine.errors import StorageUnavailable
 from process_engine.ids import ExecutionId
 from process_engine.repositories.sqlite import SqliteRepository
-from tests.contract.samples import attempt, begun, execution, transition
+from tests.contract.samples import begun, execution, timer, transition
 from tests.contract.stores import StillClock
 from tests.unit.repositories.faulty_vfs import NAME, Faults, faulty_vfs
 
@@ -72,7 +73,9 @@ async def test_a_fault_at_any_write_of_a_commit_is_told_truly_and_leaves_the_sto
 
     for at in range(1, MOST_OPERATIONS):
         later = transition(
-            execution("a", sequence=at + 1), work=[attempt("a", f"s{at}")], blobs={f"{at:064}": blob}
+            execution("a", sequence=at + 1, steps={f"s{at}": StepState(StepStatus.RUNNING)}),
+            work=[timer("a", f"t{at}", seconds=at)],
+            blobs={f"{at:064}": blob},
         )
         faults.arm(at, kind)
         nothing = await nothing_written(store, later)
@@ -86,6 +89,7 @@ async def test_a_fault_at_any_write_of_a_commit_is_told_truly_and_leaves_the_sto
             await store.commit([later], store.fence)
         assert len(await store.events(A)) == at + 1
         assert len([item async for item in store.attempts()]) == at
+        assert len(await store.timers(after=None, limit=MOST_OPERATIONS)) == at
         if not faults.raised:
             break
     else:

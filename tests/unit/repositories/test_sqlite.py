@@ -6,7 +6,8 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import apsw
@@ -17,12 +18,13 @@ from process_engine.core.state import ExecutionStatus, StepState, StepStatus
 from process_engine.core.values import BlobRef, Value
 from process_engine.errors import NotFound, StorageIncompatible, StorageUnavailable, StoreLocked
 from process_engine.ids import ExecutionId
-from process_engine.repositories import migrations, rows, writer
+from process_engine.repositories import migrations, queries, rows, writer
 from process_engine.repositories.connection import BUSY_TIMEOUT_MILLISECONDS
+from process_engine.repositories.records import CREATED, HEAD, STEP
 from process_engine.repositories.sqlite import SqliteRepository
 from process_engine.repositories.writer import Pace
 from process_engine.runtime.ports import InboxAnswer
-from tests.contract.samples import attempt, begun, created, execution, timer, transition
+from tests.contract.samples import begun, created, execution, timer, transition
 from tests.contract.stores import StillClock
 from tests.unit.repositories.processes import line_of, process
 
@@ -60,11 +62,11 @@ def log_size(path: Path) -> int:
     return os.path.getsize(f"{path}-wal")
 
 
-def shell(path: Path, sql: str) -> list[tuple[object, ...]]:
+def shell(path: Path, sql: str, values: Sequence[str] = ()) -> list[tuple[object, ...]]:
     """What somebody sees who opens the file with another program."""
     connection = apsw.Connection(str(path))
     try:
-        return connection.execute(sql).fetchall()
+        return connection.execute(sql, values or None).fetchall()
     finally:
         connection.close()
 
@@ -100,18 +102,18 @@ def test_the_migrations_that_are_listed_are_those_that_are_shipped():
 
 async def test_the_file_makes_sense_in_the_shell(store, path):
     state = execution("a", steps={"s": StepState(StepStatus.RUNNING), "t": StepState()})
-    await store.commit([transition(state, [created("a")], work=[attempt("a", "s")])], store.fence)
+    await store.commit([transition(state, [created("a")], work=[timer("a", "t", seconds=1)])], store.fence)
 
     assert shell(path, "SELECT id, status, started_at FROM execution_list") == [
-        ("a", "running", "2026-03-01T12:00:00.123456+00:00")
+        ("a", "running", "2026-03-01T12:00:00.123456Z")
     ]
     assert shell(path, "SELECT step_id, status FROM step_list ORDER BY 1") == [
         ("s", "running"),
         ("t", "pending"),
     ]
     assert shell(path, "SELECT sequence, type, step_id FROM event_log") == [(1, "ExecutionCreated", None)]
-    assert shell(path, "SELECT kind, key FROM work_items") == [("attempt", "s")]
-    ((text,),) = shell(path, "SELECT sql FROM sqlite_schema WHERE name = 'work_items'")
+    assert shell(path, "SELECT kind, key FROM timers") == [("timer", "t")]
+    ((text,),) = shell(path, "SELECT sql FROM sqlite_schema WHERE name = 'timers'")
     assert "microseconds since 1970" in str(text)
 
 
@@ -208,7 +210,7 @@ async def test_reading_a_memory_store_that_was_never_begun_finds_nothing(clock):
 
 async def test_a_migration_that_fails_leaves_the_file_as_it_was(store, path, monkeypatch, clock):
     await store.commit([begun("a")], store.fence)
-    monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, "002.sql"))
+    monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, "next.sql"))
     monkeypatch.setattr(migrations, "NEWEST", migrations.NEWEST + 1)
     monkeypatch.setattr(
         migrations, "_script", lambda name: "CREATE TABLE half (x); INSERT INTO nowhere VALUES (1)"
@@ -217,17 +219,47 @@ async def test_a_migration_that_fails_leaves_the_file_as_it_was(store, path, mon
     with pytest.raises(StorageIncompatible):
         await store.open(clock=clock)
 
-    assert shell(path, "PRAGMA user_version") == [(1,)]
+    assert shell(path, "PRAGMA user_version") == [(migrations.NEWEST - 1,)]
     assert shell(path, "SELECT count(*) FROM sqlite_schema WHERE name = 'half'") == [(0,)]
     monkeypatch.undo()
     await store.open(clock=clock)
     assert await store.load(A) is not None
 
 
+async def test_a_file_of_the_first_version_keeps_its_executions_and_its_timers(path, clock):
+    shell(path, migrations._script(migrations.MIGRATIONS[0]))
+    shell(path, "PRAGMA user_version = 1")
+    first = begun("a")
+    shell(
+        path,
+        "INSERT INTO executions VALUES (7, 'a', 'content', '1.2', 'd', '2026-01-01T00:00:00+00:00', ?)",
+        (CREATED.encode(first.execution.created),),
+    )
+    shell(
+        path, "INSERT INTO heads VALUES (7, 'running', NULL, NULL, ?)", (HEAD.encode(first.execution.head),)
+    )
+    shell(path, "INSERT INTO steps VALUES (7, 's', ?)", (STEP.encode(StepState(StepStatus.RUNNING)),))
+    shell(path, "INSERT INTO work_items VALUES ('a', 's', 'attempt', 1, 1, NULL)")
+    shell(path, "INSERT INTO work_items VALUES ('a', 't', 'timer', 1, 1, 1000000)")
+    store = SqliteRepository(path)
+
+    await store.open(clock=clock)
+
+    assert [(item.execution_id, item.key) async for item in store.attempts()] == [("a", "s")]
+    assert [(item.key, item.due) for item in await store.timers(after=None, limit=9)] == [
+        ("t", datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC))
+    ]
+    (line,) = await store.list()
+    assert (line.id, line.started_at) == ("a", first.execution.head.started_at)
+    await store.commit([begun("b")], store.fence)
+    assert [line.id for line in await store.list()] == ["b", "a"]
+    await store.close()
+
+
 async def test_a_migration_brings_an_older_file_up_to_date_once(store, path, monkeypatch, clock):
     await store.close()
     script = "CREATE TABLE extra (x TEXT) STRICT"
-    monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, "002.sql"))
+    monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, "next.sql"))
     monkeypatch.setattr(migrations, "NEWEST", migrations.NEWEST + 1)
     monkeypatch.setattr(migrations, "_script", lambda name: script)
     assert isinstance(await opening(path, writer=False), StorageIncompatible)
@@ -235,7 +267,7 @@ async def test_a_migration_brings_an_older_file_up_to_date_once(store, path, mon
     await store.open(clock=clock)
     await store.open(clock=clock)
 
-    assert shell(path, "PRAGMA user_version") == [(2,)]
+    assert shell(path, "PRAGMA user_version") == [(migrations.NEWEST,)]
     await store.close()
     await store.open(clock=clock, writer=False)
 
@@ -269,6 +301,7 @@ OPEN_AND_TELL = """
 import asyncio, concurrent.futures.thread, os, sys
 from process_engine.errors import ProcessEngineError
 from process_engine.ids import ExecutionId
+from process_engine.repositories.records import CREATED, HEAD, STEP
 from process_engine.repositories.sqlite import SqliteRepository
 from tests.contract.stores import StillClock
 
@@ -339,6 +372,7 @@ async def test_a_reader_finds_what_a_killed_process_has_committed(path):
 import asyncio
 from tests.contract.samples import begun
 from tests.contract.stores import StillClock
+from process_engine.repositories.records import CREATED, HEAD, STEP
 from process_engine.repositories.sqlite import SqliteRepository
 async def main():
     global store
@@ -366,6 +400,7 @@ async def test_what_was_acknowledged_before_a_kill_is_there_afterwards(path, clo
 import asyncio
 from tests.contract.samples import begun, execution, transition
 from tests.contract.stores import StillClock
+from process_engine.repositories.records import CREATED, HEAD, STEP
 from process_engine.repositories.sqlite import SqliteRepository
 async def main():
     store = SqliteRepository(sys.argv[1])
@@ -441,6 +476,7 @@ async def test_in_memory_nothing_ever_needs_a_thread(clock):
 SUBMIT = """
 import asyncio
 from process_engine.core.commands import CancelExecution
+from process_engine.repositories.records import CREATED, HEAD, STEP
 from process_engine.repositories.sqlite import SqliteRepository
 from tests.contract.stores import StillClock
 async def main():
@@ -694,11 +730,25 @@ async def test_any_number_of_rows_is_written_completely(count, clock):
     await store.open(clock=clock)
     ids = [f"e{n:04}" for n in range(count)]
 
-    await store.commit([transition(execution(id), work=[attempt(id, "s")]) for id in ids], store.fence)
+    begun_running = [
+        transition(
+            execution(id, steps={"s": StepState(StepStatus.RUNNING)}),
+            [created(id)],
+            work=[timer(id, "t", seconds=1)],
+        )
+        for id in ids
+    ]
+    await store.commit(begun_running, store.fence)
     assert [item.execution_id async for item in store.attempts()] == ids
+    assert [item.execution_id for item in await store.timers(after=None, limit=1000)] == ids
 
-    await store.commit([transition(execution(id, sequence=2), done=["s"]) for id in ids], store.fence)
+    ended = [
+        transition(execution(id, sequence=2, steps={"s": StepState(StepStatus.COMPLETED)}), done=["t"])
+        for id in ids
+    ]
+    await store.commit(ended, store.fence)
     assert [item async for item in store.attempts()] == []
+    assert list(await store.timers(after=None, limit=1000)) == []
     assert len(await store.feed()) == 2 * count
 
 
@@ -706,12 +756,15 @@ async def test_queries_use_their_indexes(store, path):
     def plan(sql: str) -> str:
         return " | ".join(str(row[3]) for row in shell(path, f"EXPLAIN QUERY PLAN {sql}"))
 
-    work = "SELECT * FROM work_items WHERE due IS NOT NULL AND (due, execution_id, key) > (1, 'a', 'k')"
-    assert "work_items_by_due" in plan(f"{work} ORDER BY due, execution_id, key LIMIT 10")
+    work = "SELECT * FROM timers WHERE (due, execution_id, key) > (1, 'a', 'k')"
+    assert "timers_by_due" in plan(f"{work} ORDER BY due, execution_id, key LIMIT 10")
     assert "TEMP B-TREE" not in plan(f"{work} ORDER BY due, execution_id, key LIMIT 10")
+    running = plan(queries.RUNNING.replace("?", "'[1, 2]'"))
+    assert "SEARCH steps" in running
+    assert "SEARCH executions" in running
     assert "inbox_open" in plan("SELECT id, command FROM inbox WHERE answer IS NULL ORDER BY id LIMIT 100")
     assert "sqlite_autoindex_executions" in plan(
         "SELECT id FROM executions WHERE id BETWEEN 'a' AND 'a' || char(0x10ffff) ORDER BY id LIMIT 10"
     )
-    deletion = "DELETE FROM work_items WHERE (execution_id, key) IN (VALUES ('a', 'b'), ('c', 'd'))"
+    deletion = "DELETE FROM timers WHERE (execution_id, key) IN (VALUES ('a', 'b'), ('c', 'd'))"
     assert "USING PRIMARY KEY (execution_id=? AND key=?)" in plan(deletion)
