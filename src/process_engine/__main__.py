@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 
 from process_engine.cli.entry import run_command_line
+from process_engine.cli.signals import ended_quietly
+from process_engine.cli.streams import open_streams
 from process_engine.cli.tools import Tools
 
 # Given by name: `--help` must not wait for what only a run needs.
@@ -16,7 +18,8 @@ TOOLS = Tools(
 
 def main() -> None:
     """Run the command line of this process and end with its exit code."""
-    sys.exit(run_command_line(TOOLS, sys.argv[1:]))
+    open_streams()
+    sys.exit(ended_quietly(lambda: run_command_line(TOOLS, sys.argv[1:])))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ never shown again: a fault quotes the file as it is written.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar, cast
@@ -50,6 +50,33 @@ class Fault(NamedTuple):
     remedy: str = ""
 
 
+class PlacedFault(NamedTuple):
+    """A fault as people find it: `where` is file, line and column; `agent` None where the file is meant."""
+
+    agent: str | None
+    where: str
+    message: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.where} {self.message} {self.remedy}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class AgentsReading(Generic[Settings]):
+    """What could be made of an `agents.yaml`, and what is wrong with the rest of it.
+
+    `named` holds every agent that the file names, in its order, with the word under `kind` (empty without
+    one). Each of them is in `agents`, or has at least one of the `faults`, which come in the order of the
+    file.
+    """
+
+    path: Path
+    named: Mapping[str, str]
+    agents: Mapping[str, Settings]
+    faults: Sequence[PlacedFault]
+
+
 def find_agents_file(
     explicit: Path | None = None, *, definition: Path | None = None, directory: Path | None = None
 ) -> Path | None:
@@ -81,13 +108,25 @@ def read_agents_file(
     Raises:
         ConfigurationInvalid: with a line for each fault in the file.
     """
+    found = look_through_agents_file(path, kinds, environment)
+    if found.faults:
+        raise ConfigurationInvalid("\n".join(str(fault) for fault in found.faults))
+    return AgentsFile(path, found.agents)
+
+
+def look_through_agents_file(
+    path: Path, kinds: Mapping[str, type[Settings]], environment: Mapping[str, str]
+) -> AgentsReading[Settings]:
+    """As `read_agents_file`, but a fault of one agent leaves the others usable.
+
+    Raises:
+        ConfigurationInvalid: the file cannot be read, or is no YAML that could be looked through.
+    """
     text = _read(path)
     reader = _Reader(kinds, environment, path.parent.resolve())
     agents = reader.agents(text.value)
-    if reader.faults:
-        in_order = sorted(reader.faults, key=lambda fault: text.positions.of_key(fault.place))
-        raise ConfigurationInvalid("\n".join(_line(path, text, fault) for fault in in_order))
-    return AgentsFile(path, agents)
+    in_order = sorted(reader.faults, key=lambda fault: text.positions.of_key(fault.place))
+    return AgentsReading(path, reader.named, agents, [_placed(path, text, fault) for fault in in_order])
 
 
 class _Reader(Generic[Settings]):
@@ -97,6 +136,7 @@ class _Reader(Generic[Settings]):
         self, kinds: Mapping[str, type[Settings]], environment: Mapping[str, str], directory: Path
     ) -> None:
         self.faults: list[Fault] = []
+        self.named: dict[str, str] = {}
         self._kinds = kinds
         self._environment = environment
         self._directory = directory
@@ -116,7 +156,8 @@ class _Reader(Generic[Settings]):
 
     def _agent(self, name: str, given: object) -> Settings | None:
         place = ("agents", name)
-        if not _AGENT_NAME.fullmatch(name):
+        sound = _AGENT_NAME.fullmatch(name) is not None
+        if not sound:
             self._fault(
                 place,
                 f"`{name[:64]}` is no name for an agent.",
@@ -124,8 +165,11 @@ class _Reader(Generic[Settings]):
             )
         keys = self._mapping(given, place, f"agent `{name}`")
         own = {key: value for key, value in keys.items() if not key.startswith("x-")}
-        model = self._model(place, own.get("kind")) if isinstance(given, dict) else None
-        return None if model is None else self._validated(place, model, own)
+        kind = own.get("kind")
+        self.named[name] = kind if isinstance(kind, str) else ""
+        model = self._model(place, kind) if isinstance(given, dict) else None
+        settings = None if model is None else self._validated(place, model, own)
+        return settings if sound else None
 
     def _model(self, agent: Place, kind: object) -> type[Settings] | None:
         """The settings class of a kind; asking for it imports it, which may fail for foreign kinds."""
@@ -322,6 +366,7 @@ def _read(path: Path) -> LoadedText:
     return text
 
 
-def _line(path: Path, text: LoadedText, fault: Fault) -> str:
+def _placed(path: Path, text: LoadedText, fault: Fault) -> PlacedFault:
     mark = text.positions.of_key(fault.place)
-    return f"{path}:{mark.line}:{mark.column} {fault.message} {fault.remedy}".rstrip()
+    agent = str(fault.place[1]) if len(fault.place) > 1 else None
+    return PlacedFault(agent, f"{path}:{mark.line}:{mark.column}", fault.message, fault.remedy)

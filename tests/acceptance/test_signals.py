@@ -22,8 +22,8 @@ HISTORIES = 6
 SIGNALS_EACH = 4
 # Seconds that an agent takes: so long that most signals arrive in the middle.
 DELAY = 0.05
-# What a command may end with: by itself, by the signal, or settled after SIGTERM. 2: there was no store yet.
-CODES = {0, 2, -signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM}
+# What a command may end with: by itself, killed, or in order after SIGTERM. 2: there was no store yet.
+CODES = {0, 2, -signal.SIGKILL, 128 + signal.SIGTERM}
 
 
 @dataclass

@@ -1,15 +1,12 @@
 import json
 import re
-import signal
 from datetime import datetime
 
 import pytest
 
 from process_engine.cli import asking
 from process_engine.repositories.lock import StoreLock
-from process_engine.testing.agent_process import start_agent_process
 from tests.integration.terminal import engine_process, finish, on_a_terminal, steps_of, wait_until
-from tests.unit.cli.support import Terminal
 
 AGENTS = "agents:\n  echo: {kind: echo}\n"
 GREET = """
@@ -39,13 +36,6 @@ steps:
   - {id: broken, type: agent_task, agent: broken, message: hi}
   - {id: after, type: timer, delay: 1s, depends_on: broken}
 """
-HTTP = """
-name: chain
-steps:
-  - {id: first, type: agent_task, agent: quick, message: one}
-  - {id: second, type: agent_task, agent: slow, message: two, depends_on: first}
-  - {id: third, type: agent_task, agent: quick, message: three, depends_on: second}
-"""
 NINE_FAULTS = """\
 name: Bad Name
 inputs: {topic: {type: string}}
@@ -69,19 +59,6 @@ FILES = {
     "short-nap.yaml": SHORT_NAP,
     "nine.yaml": NINE_FAULTS,
 }
-
-
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    for name, text in FILES.items():
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def terminal(capsys, place):
-    return Terminal(capsys)
 
 
 def moment(text):
@@ -285,6 +262,28 @@ def test_fields_and_document_make_the_input_together(terminal, place):
     answer = terminal("run", "greet.yaml", "--input", "@input.json", "-i", "times=3", "--json")
 
     assert answer.document["input"] == {"name": "Eve", "times": 3}
+
+
+def test_an_input_that_is_too_large_is_refused_with_its_size_and_nothing_is_left(terminal, place):
+    (place / "large.json").write_text(json.dumps({"name": "x" * 20 * 2**20}), encoding="utf-8")
+
+    told = terminal("run", "greet.yaml", "--input", "@large.json")
+
+    assert (told.code, told.out) == (2, "")
+    # The 20 MiB, and `{"name":"","times":1}` around them.
+    assert "input: is 20,971,541 bytes of JSON, the limit is 10,485,760" in told.err
+    assert len(told.err.splitlines()) == 2
+    assert sorted(path.name for path in place.iterdir()) == sorted([*FILES, "large.json"])
+
+
+def test_a_file_far_too_large_is_not_read_to_its_end(terminal, place):
+    with (place / "huge.json").open("wb") as file:
+        file.truncate(2**40)
+
+    told = terminal("run", "greet.yaml", "--input", "@huge.json")
+
+    assert told.code == 2
+    assert "input huge.json: is 1,099,511,627,776 bytes of JSON, the limit is 41,943,040" in told.err
 
 
 @pytest.mark.parametrize("file", ["nothing.yaml", "."])
@@ -540,102 +539,6 @@ def sleeping(terminal):
         return False
     shown = terminal("show", executions.document[0]["id"], "--json").document
     return steps_of(shown)["sleep"] == "waiting"
-
-
-# ---------------------------------------------------------------- signals and kills
-
-
-@pytest.fixture
-def agents(place):
-    behaviours = {"quick": {}, "slow": {"delay": 0.4}}
-    (place / "chain.yaml").write_text(HTTP, encoding="utf-8")
-    with start_agent_process(behaviours, log=place / "calls.jsonl") as served:
-        lines = [f'  {name}: {{kind: http, url: "{served.url_of(name)}"}}' for name in behaviours]
-        (place / "agents.yaml").write_text("\n".join(["agents:", *lines, ""]), encoding="utf-8")
-        yield served
-
-
-def called(agents, *steps):
-    return [call.step_id for call in agents.calls()] == list(steps)
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_lets_what_runs_finish_and_keeps_the_execution_open(terminal, place, agents, number, code):
-    with engine_process("run", "chain.yaml", "--json", cwd=place) as engine:
-        wait_until(lambda: called(agents, "first", "second"), "the second agent is asked")
-        engine.send_signal(number)
-        ended, out, err = finish(engine)
-
-    assert ended == code
-    assert json.loads(out)["status"] == "running"
-    assert steps_of(json.loads(out))["second"] == "completed"
-    assert err.splitlines()[-1] == (
-        "It is not finished, and nothing is lost. Go on with: process-engine resume"
-    )
-    resumed = terminal("resume", "--json")
-    assert resumed.code == 0
-    assert [call.step_id for call in agents.calls()] == ["first", "second", "third"]
-
-
-def test_what_does_not_finish_within_the_grace_is_repeated_later(terminal, place, agents):
-    with engine_process("run", "chain.yaml", "--grace", "0", cwd=place) as engine:
-        wait_until(lambda: called(agents, "first", "second"), "the second agent is asked")
-        engine.send_signal(signal.SIGINT)
-        code, out, _ = finish(engine)
-
-    assert code == 130
-    assert "1 running step(s) did not finish in time and will be repeated." in out
-    assert terminal("resume").code == 0
-    first, second, again, third = agents.calls()
-    assert [first.step_id, second.step_id, again.step_id, third.step_id] == [
-        "first",
-        "second",
-        "second",
-        "third",
-    ]
-    assert second.key == again.key
-
-
-def test_a_second_signal_stops_at_once(place, agents):
-    with engine_process("run", "chain.yaml", "--grace", "60", cwd=place) as engine:
-        wait_until(lambda: called(agents, "first", "second"), "the second agent is asked")
-        engine.send_signal(signal.SIGINT)
-        assert engine.stdout is not None
-        while "Stopping: " not in engine.stdout.readline():
-            pass
-        engine.send_signal(signal.SIGTERM)
-        code, out, _ = finish(engine)
-
-    assert code == 143
-    assert out == "Stopped. Go on with: process-engine resume\n"
-
-
-def test_after_kill_9_recorded_steps_are_not_asked_again(terminal, place, agents):
-    with engine_process("run", "chain.yaml", cwd=place) as engine:
-        wait_until(lambda: called(agents, "first", "second"), "the second agent is asked")
-        engine.kill()
-        code, _, _ = finish(engine)
-
-    resumed = terminal("resume", "--json")
-
-    assert (code, resumed.code) == (-signal.SIGKILL, 0)
-    assert [call.step_id for call in agents.calls()] == ["first", "second", "second", "third"]
-    _, killed, repeated, _ = agents.calls()
-    assert killed.key == repeated.key
-    assert repeated.repeated
-
-
-def test_a_reader_that_goes_away_does_not_end_the_run(terminal, place, agents):
-    with engine_process("run", "chain.yaml", cwd=place) as engine:
-        assert engine.stdout is not None
-        assert engine.stderr is not None
-        engine.stdout.readline()
-        engine.stdout.close()
-        err = engine.stderr.read()
-        code = engine.wait()
-
-    assert (code, err) == (141, "")
-    assert terminal("list", "--json").document[0]["status"] == "completed"
 
 
 # ---------------------------------------------------------------- on a terminal

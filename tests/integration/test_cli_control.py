@@ -13,7 +13,6 @@ from process_engine.clock import SystemClock
 from process_engine.repositories.lock import StoreLock
 from process_engine.testing.agent_process import start_agent_process
 from tests.integration.terminal import engine_process, finish, steps_of, wait_until
-from tests.unit.cli.support import Terminal
 
 NAP = """
 name: nap
@@ -55,19 +54,6 @@ FILES = {
     "short-nap.yaml": SHORT_NAP,
     "fragile.yaml": FRAGILE,
 }
-
-
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    for name, text in FILES.items():
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def terminal(capsys, place):
-    return Terminal(capsys)
 
 
 def newest(terminal, process):
@@ -119,7 +105,7 @@ def test_a_second_terminal_pauses_what_the_first_one_runs_within_a_moment(termin
         execution_id, clock = newest(terminal, "nap"), SystemClock()
 
         begun = clock.now()
-        answer = terminal("pause", execution_id, "--json")
+        answer = terminal("pause", execution_id, "--reason", "too loud", "--json")
         took = (clock.now() - begun).total_seconds()
         code, out, _ = finish(engine)
 
@@ -129,7 +115,7 @@ def test_a_second_terminal_pauses_what_the_first_one_runs_within_a_moment(termin
     assert code == 4
     assert f"It stays paused. Go on with: process-engine resume {execution_id}" in out
     paused = terminal("events", execution_id, "--json").document[-1]
-    assert (paused["type"], paused["by"]) == ("ProcessPaused", asking.user())
+    assert (paused["type"], paused["reason"], paused["by"]) == ("ProcessPaused", "too loud", asking.user())
 
 
 # ---------------------------------------------------------------- resume ID

@@ -10,7 +10,6 @@ import pytest
 
 from process_engine.repositories.lock import StoreLock
 from tests.integration.terminal import PATIENCE, steps_of, wait_until
-from tests.unit.cli.support import Terminal
 
 SHORT_NAP = """
 name: short-nap
@@ -26,19 +25,6 @@ FILES = {
     "nap.yaml": NAP,
     "wrong.yaml": "name: wrong\nsteps: [{id: a, type: agent_task, agent: ekko, message: hi}]\n",
 }
-
-
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    for name, text in FILES.items():
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def terminal(capsys, place):
-    return Terminal(capsys)
 
 
 def detach(place, *arguments):

@@ -1,22 +1,20 @@
 """`explain`, `graph`, `schema`, `agents check`, `doctor` and completion, called as a user would."""
 
 import json
-import os
+import re
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from datetime import datetime
 
 import pytest
 
+from process_engine.agents import EchoSettings
 from process_engine.cli import doctor
 from process_engine.cli.asking import user
 from process_engine.testing.agent_process import start_agent_process
 from tests.integration.terminal import engine_process, wait_until
-from tests.unit.cli.support import Terminal
 
 NAP = """
 name: nap
@@ -49,19 +47,6 @@ FILES = {
     "unlucky.yaml": UNLUCKY,
     "crowded.yaml": CROWDED,
 }
-
-
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    for name, text in FILES.items():
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def terminal(capsys, place):
-    return Terminal(capsys)
 
 
 @pytest.fixture
@@ -106,6 +91,20 @@ def test_a_paused_execution_is_explained_with_since_and_by(terminal):
     assert explained["sentence"].startswith(f"it is paused by {user()} since ")
     assert explained["remedy"] == f"`process-engine resume {ran['id']}` goes on with it."
     assert set(explained) == {"id", "process", "version", "status", "blocker", "sentence", "remedy"}
+
+
+def test_a_pause_is_explained_with_its_reason(terminal):
+    ran = terminal("run", "nap.yaml", "--no-wait", "--json").document
+    answer = terminal("pause", ran["id"], "--reason", "the printer burns")
+
+    (explained,) = terminal("explain", "--json").document
+    pause = terminal("events", ran["id"], "--json").document[-1]
+
+    assert answer.code == 0
+    assert explained["sentence"].startswith(f"it is paused by {user()} (the printer burns) since ")
+    assert "it is paused (the printer burns)." in terminal("show", ran["id"]).out
+    assert (pause["type"], pause["reason"], pause["by"]) == ("ProcessPaused", "the printer burns", user())
+    assert "the printer burns" in terminal("events", ran["id"]).out
 
 
 def test_that_no_process_runs_it_comes_first(terminal):
@@ -295,18 +294,58 @@ def test_agents_are_called_only_where_that_is_asked_for(terminal, place, agents)
     assert mirror["message"].startswith("answered in 0.0 s: ")
 
 
-def test_a_file_that_cannot_be_used_is_refused_with_every_fault(terminal, place):
+def test_agents_are_looked_for_even_beside_faulty_ones(terminal, place):
     text = """agents:
   a: {kind: python, target: "no_such:thing"}
-  b: {kind: command, argv: [no-such-program]}
+  mirror: {kind: echo}
+  b: {kind: http, url: "${NO_SUCH_VARIABLE}", timeuot: 3s}
+  "no name": {kind: echo}
+  c: nothing
+agent: {}
 """
     (place / "agents.yaml").write_text(text, encoding="utf-8")
+
+    answer, table = terminal("agents", "check", "--json"), terminal("agents", "check")
+
+    assert (answer.code, answer.err, table.code) == (1, "", 1)
+    assert [(one["name"], one["kind"], one["ok"]) for one in answer.document] == [
+        ("agents.yaml", "", False),
+        ("a", "python", False),
+        ("mirror", "echo", True),
+        ("b", "http", False),
+        ("b", "http", False),
+        ("no name", "echo", False),
+        ("c", "", False),
+    ]
+    faults = [one for one in answer.document if not one["ok"]]
+    places = [re.match(r"agents\.yaml:(\d+):(\d+) ", one["message"]).groups() for one in faults]
+    assert [int(line) for line, _ in places] == [7, 2, 4, 4, 5, 6]
+    assert all(one["remedy"] for one in faults)
+    assert [one["remedy"] for one in faults if one["name"] == "b"] == [
+        "Set NO_SUCH_VARIABLE, or write $${NO_SUCH_VARIABLE} if the text itself is meant.",
+        "Did you mean `timeout`?",
+    ]
+
+
+def test_an_agent_that_cannot_be_made_is_told_beside_the_others(terminal, place, monkeypatch):
+    (place / "agents.yaml").write_text("agents: {odd: {kind: echo}, mirror: {kind: http, url: x}}\n")
+    monkeypatch.setattr(EchoSettings, "connect", lambda self: 1 / 0)
+
+    answer = terminal("agents", "check", "--json")
+
+    assert answer.code == 1
+    assert [one["name"] for one in answer.document] == ["odd", "mirror"]
+    assert answer.document[0]["message"].endswith("its kind `echo` raised ZeroDivisionError.")
+    assert answer.document[0]["remedy"]
+
+
+def test_a_file_that_is_no_yaml_is_refused(terminal, place):
+    (place / "agents.yaml").write_text("agents: [oops\n", encoding="utf-8")
 
     answer = terminal("agents", "check")
 
     assert (answer.code, answer.out) == (2, "")
-    assert "agents.yaml:2:" in answer.err
-    assert "agents.yaml:3:" in answer.err
+    assert "agents.yaml:2:1" in answer.err
 
 
 def test_without_an_agents_file_it_is_said_what_to_do(terminal, place):
@@ -410,66 +449,6 @@ def test_an_event_in_the_future_tells_that_the_clock_was_set_back(terminal, plac
 
     (warning,) = [one for one in answer.document if one["check"] == "clock" and one["level"] == "warn"]
     assert "the clock was set back" in warning["message"]
-
-
-# ---------------------------------------------------------------- completion
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_script_of_each_shell_asks_this_program(terminal, shell):
-    answer = terminal("completion", shell)
-
-    assert answer.code == 0
-    assert f"_PROCESS_ENGINE_COMPLETE={shell}_complete" in answer.out
-
-
-def test_bash_understands_its_script(terminal):
-    script = terminal("completion", "bash").out
-
-    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
-
-
-def offered(place, *words):
-    """What a shell is offered behind these words."""
-    environment = {
-        **os.environ,
-        "_PROCESS_ENGINE_COMPLETE": "zsh_complete",
-        "COMP_WORDS": " ".join(["process-engine", *words]),
-        "COMP_CWORD": str(len(words)),
-    }
-    command = [sys.executable, "-P", "-m", "process_engine"]
-    answer = subprocess.run(
-        command, cwd=place, env=environment, capture_output=True, text=True, check=True
-    ).stdout.splitlines()
-    return list(zip(answer[1::3], answer[2::3], strict=False))
-
-
-def test_ids_steps_and_names_come_from_the_store(terminal, place):
-    waiting = terminal("run", "nap.yaml", "--no-wait", "--json").document["id"]
-    cancelled = terminal("run", "nap.yaml", "--no-wait", "--json").document["id"]
-    terminal("cancel", cancelled)
-
-    assert offered(place, "show", "") == [(cancelled, "nap, cancelled"), (waiting, "nap, running")]
-    assert offered(place, "pause", "") == [(waiting, "nap, running")]
-    assert offered(place, "retry", "") == []
-    assert offered(place, "show", waiting[:-1]) == [(waiting, "nap, running")]
-    assert offered(place, "output", waiting, "s") == [("sleep", "timer")]
-    assert [name for name, _ in offered(place, "retry", waiting, "--from", "")] == ["before", "sleep"]
-    assert [name for name, _ in offered(place, "list", "--process", "n")] == ["nap"]
-    assert [name for name, _ in offered(place, "show", "--db", "other.db", "")] == []
-
-
-def test_commands_and_options_are_offered_without_a_store(place):
-    assert [name for name, _ in offered(place, "ex")] == ["explain"]
-    assert [name for name, _ in offered(place, "agents", "")] == ["check"]
-    assert "--detach" in [name for name, _ in offered(place, "run", "--d")]
-    assert sorted(path.name for path in place.iterdir()) == sorted(FILES)
-
-
-def test_a_store_that_is_damaged_is_no_reason_for_noise(place):
-    (place / "process-engine.db").write_bytes(b"x" * 4096)
-
-    assert offered(place, "show", "") == []
 
 
 def test_the_document_of_an_explanation_is_json_alone(terminal):

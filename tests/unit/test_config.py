@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from process_engine.agents import KINDS, HttpSettings
-from process_engine.config import AgentsFile, find_agents_file, read_agents_file
+from process_engine.config import AgentsFile, find_agents_file, look_through_agents_file, read_agents_file
 from process_engine.errors import ConfigurationInvalid
 
 SECRET = "sk-do-not-show-me"
@@ -300,3 +300,42 @@ def test_yaml_that_cannot_be_read_is_refused_with_its_place(file: Path, content:
 def test_a_file_that_cannot_be_opened_is_refused(tmp_path: Path):
     with pytest.raises(ConfigurationInvalid, match="cannot be read: Is a directory"):
         read_agents_file(tmp_path, KINDS, {})
+
+
+# ---------------------------------------------------------------- as far as it can be used
+
+
+def test_what_can_be_used_is_read_beside_what_cannot(file: Path):
+    file.write_text(
+        "agents:\n  good: {kind: echo}\n  odd: {kind: ekko}\n  'no name': {kind: echo}\n  none:\nx: 1\n",
+        encoding="utf-8",
+    )
+
+    found = look_through_agents_file(file, KINDS, {})
+
+    assert dict(found.named) == {"good": "echo", "odd": "ekko", "no name": "echo", "none": ""}
+    assert list(found.agents) == ["good"]
+    assert [(fault.agent, fault.where.rpartition("/")[2]) for fault in found.faults] == [
+        ("odd", "agents.yaml:3:9"),
+        ("no name", "agents.yaml:4:3"),
+        ("none", "agents.yaml:5:3"),
+        (None, "agents.yaml:6:1"),
+    ]
+
+
+def test_the_strict_reader_tells_the_same_faults(file: Path):
+    text = "agents:\n  odd: {kind: ekko}\n  bad: {kind: echo, x: 1}\n"
+
+    told = faults(file, text)
+
+    assert told == [
+        str(fault).replace(f"{file.parent}/", "")
+        for fault in look_through_agents_file(file, KINDS, {}).faults
+    ]
+
+
+def test_a_file_that_is_no_yaml_cannot_be_looked_through(file: Path):
+    file.write_text("agents: [oops\n", encoding="utf-8")
+
+    with pytest.raises(ConfigurationInvalid, match="P004"):
+        look_through_agents_file(file, KINDS, {})

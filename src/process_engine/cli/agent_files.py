@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, TypeAlias
 from pydantic import BaseModel, ConfigDict
 
 from process_engine import agents as kinds
-from process_engine.config import find_agents_file, read_agents_file
+from process_engine.config import find_agents_file, look_through_agents_file, read_agents_file
 
 if TYPE_CHECKING:
     from process_engine.agents.settings import AgentSettings
+    from process_engine.config import AgentsReading
 
 Settings: TypeAlias = "Mapping[str, AgentSettings]"
 """What is said about each agent, by its name."""
@@ -30,6 +31,16 @@ def read_agents(explicit: Path | None, definition: Path | None) -> tuple[Path | 
         return None, {}
     # Each kind brings what it speaks with: only who is going to call agents pays for it.
     return path, read_agents_file(path, kinds.KINDS, os.environ).agents
+
+
+def look_through_agents(explicit: Path | None) -> AgentsReading[AgentSettings] | None:
+    """What could be made of the agents file that is in force, faults and all; None where there is none.
+
+    Raises:
+        ConfigurationInvalid: it cannot be read at all.
+    """
+    path = find_agents_file(explicit)
+    return None if path is None else look_through_agents_file(path, kinds.KINDS, os.environ)
 
 
 def configured_names(definition: Path) -> Collection[str] | None:

@@ -17,14 +17,14 @@ from process_engine.agents import connect
 from process_engine.agents.gateway import ConfiguredAgents
 from process_engine.agents.settings import AgentSettings
 from process_engine.cli import outcomes
-from process_engine.cli.agent_files import Settings, read_agents
+from process_engine.cli.agent_files import look_through_agents
 from process_engine.cli.printing import print_document
 from process_engine.cli.screen import Screen, table
 from process_engine.cli.story import as_text
 from process_engine.cli.text import shortened, span
 from process_engine.cli.tools import Tools
 from process_engine.clock import SystemClock
-from process_engine.config import AGENTS_FILE
+from process_engine.config import AGENTS_FILE, AgentsReading, PlacedFault
 from process_engine.errors import ConfigurationInvalid
 from process_engine.ids import ExecutionId, StepId, new_execution_id
 from process_engine.runtime.ports import AgentCallFailed, AgentContext, AgentRequest
@@ -40,7 +40,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class Finding(NamedTuple):
-    """What came of one agent."""
+    """What came of one agent; a fault of the file itself has the name of that, and no kind."""
 
     name: str
     kind: str
@@ -50,38 +50,64 @@ class Finding(NamedTuple):
 
 
 def check(tools: Tools, *, agents: Path | None, call: bool, as_json: bool, no_color: bool) -> int:
-    """Look for each agent of the file; 1 if one cannot be reached."""
-    path, settings = read_agents(agents, None)
-    if path is None:
+    """Look for each agent of the file; 1 if one cannot be used or reached."""
+    reading = look_through_agents(agents)
+    if reading is None:
         raise ConfigurationInvalid(
             f"there is no {AGENTS_FILE} here.", remedy="Write one, or name another with `--agents FILE`."
         )
-    findings = asyncio.run(_findings(settings, path, call))
+    findings = [*_of_the_file(reading), *asyncio.run(_of_agents(reading, call))]
     if as_json:
         print_document([finding._asdict() for finding in findings])
     else:
-        _tell(findings, path, Screen(no_color=no_color))
+        _tell(findings, reading.path, Screen(no_color=no_color))
     return outcomes.COMPLETED if all(finding.ok for finding in findings) else outcomes.FAILED
 
 
 def _tell(findings: Sequence[Finding], path: Path, screen: Screen) -> None:
+    if not findings:
+        screen.say(f"{path} names no agents.")
+        return
     made = table("agent", "kind", "", "")
     for finding in findings:
         verdict = Text("ok", "green") if finding.ok else Text("fail", "bold red")
-        made.add_row(Text(finding.name), finding.kind, verdict, Text(finding.message))
+        made.add_row(Text(finding.name), Text(finding.kind), verdict, Text(finding.message))
     screen.print(made)
     for finding in findings:
         if finding.remedy:
             screen.say(f"{finding.name}: {finding.remedy}")
-    if not findings:
-        screen.say(f"{path} names no agents.")
 
 
-async def _findings(settings: Settings, path: Path, call: bool) -> Sequence[Finding]:
-    """One finding for each agent, in the order of the file; all are looked for at once."""
-    gateway = connect(settings)
+def _of_the_file(reading: AgentsReading[AgentSettings]) -> Sequence[Finding]:
+    """What is wrong with the file beside its agents."""
+    name = str(reading.path)
+    return [_of_fault(fault, name, "", reading.path) for fault in reading.faults if fault.agent is None]
+
+
+def _of_fault(fault: PlacedFault, name: str, kind: str, path: Path) -> Finding:
+    remedy = fault.remedy or f"Correct it in {path}."
+    return Finding(name, kind, False, f"{fault.where} {fault.message}", remedy)
+
+
+async def _of_agents(reading: AgentsReading[AgentSettings], call: bool) -> Sequence[Finding]:
+    """What came of each agent, in the order of the file; all are looked for at once."""
+    found = await asyncio.gather(*(_of_agent(reading, name, call) for name in reading.named))
+    return [finding for findings in found for finding in findings]
+
+
+async def _of_agent(reading: AgentsReading[AgentSettings], name: str, call: bool) -> Sequence[Finding]:
+    """One finding, or one for each fault of its settings: those of one agent say nothing about others."""
+    kind = reading.named[name]
+    faults = [fault for fault in reading.faults if fault.agent == name]
+    if faults:
+        return [_of_fault(fault, name, kind, reading.path) for fault in faults]
+    settings = reading.agents[name]
     try:
-        return await asyncio.gather(*(_find(gateway, name, one, call) for name, one in settings.items()))
+        gateway = connect({name: settings})
+    except ConfigurationInvalid as error:
+        return [Finding(name, kind, False, error.message, error.remedy)]
+    try:
+        return [await _find(gateway, name, settings, call)]
     finally:
         await gateway.aclose()
 

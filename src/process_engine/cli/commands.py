@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import Protocol, cast
 
@@ -13,12 +15,13 @@ from process_engine import __version__
 from process_engine.cli import options
 from process_engine.cli.lazily import load
 from process_engine.cli.overview import COMMANDS, PROGRAM, overview, summary
+from process_engine.cli.signals import command_begins, exit_code
 from process_engine.cli.tools import Tools
 
-# What a shell reports for a program that Ctrl-C ended.
-INTERRUPTED = 130
-
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 STATUSES = ("pending", "running", "paused", "compensating", "completed", "failed", "cancelled")
+# More than fits into any terminal's memory; what is wanted whole is read from the store by a program.
+MOST_LISTED = 1_000_000
 OPEN = ("pending", "running", "paused", "compensating")
 
 
@@ -39,18 +42,57 @@ def run_command_line(tools: Tools, arguments: Sequence[str]) -> int:
             # What a terminal cannot show is spelled out rather than a reason to fail.
             stream.reconfigure(errors="backslashreplace")
     try:
+        _require_text(arguments)
         answer: object = commands.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=tools)
         sys.stdout.flush()
     except (click.Abort, KeyboardInterrupt):
-        return INTERRUPTED
+        return exit_code()
+    except _PastClick as passed:
+        return _told(passed.error, arguments)
     except Exception as error:
-        report = cast("Report", load("process_engine.cli.reporting:report"))
-        return report(error, as_json="--json" in arguments, no_color="--no-color" in arguments)
+        return _told(error, arguments)
     return answer if isinstance(answer, int) else 0
+
+
+def _told(error: Exception, arguments: Sequence[str]) -> int:
+    report = cast("Report", load("process_engine.cli.reporting:report"))
+    return report(error, as_json="--json" in arguments, no_color="--no-color" in arguments)
+
+
+def _require_text(arguments: Sequence[str]) -> None:
+    for number, argument in enumerate(arguments, 1):
+        if not argument.isascii() and _HALF_CHARACTER.search(argument):
+            # Python hands bytes that are not UTF-8 on as halves of characters, which no store can keep.
+            raise click.UsageError(f"argument {number} is not text in UTF-8: {argument}")
+
+
+class _PastClick(Exception):
+    """Carries an error of the system past click, which would answer a closed pipe by ending the program."""
+
+    def __init__(self, error: OSError) -> None:
+        self.error = error
+
+
+@contextmanager
+def _past_click() -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _PastClick(error) from error
 
 
 class _Commands(click.Group):
     """The commands; the overview stands for the usual help."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: object
+    ) -> click.Context:
+        with _past_click():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> object:
+        with _past_click():
+            return cast("object", super().invoke(ctx))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for names in COMMANDS.values() for name in names]
@@ -82,7 +124,13 @@ def _later(place: str) -> Implementation:
 
     def call(**given: object) -> int:
         tools = cast("Tools", click.get_current_context().obj)
-        return cast("Implementation", load(f"process_engine.cli.{place}"))(tools, **given)
+        carry_out = cast("Implementation", load(f"process_engine.cli.{place}"))
+        command_begins()
+        try:
+            return carry_out(tools, **given)
+        except KeyboardInterrupt:
+            # Told here: click would write an empty line to stderr.
+            return exit_code()
 
     return call
 
@@ -163,7 +211,9 @@ _command(
         shell_complete=options.completed_by("processes"),
         help="Only those of this process.",
     ),
-    click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many."),
+    click.option(
+        "--limit", type=click.IntRange(1, MOST_LISTED), default=50, show_default=True, help="At most so many."
+    ),
     options.reading,
 )
 _command(
@@ -223,6 +273,7 @@ _command(
     "controlling:pause",
     "Works on an execution that runs in another terminal, too.",
     options.execution("running"),
+    click.option("--reason", metavar="TEXT", help="Recorded with the pause."),
     options.reading,
 )
 _command(
@@ -245,8 +296,8 @@ def agents() -> None:
 _command(
     "check",
     "checking_agents:check",
-    "Servers are connected to, functions imported, programs looked up. No agent is called unless --call "
-    "says so. Exit code 1 if one cannot be reached.",
+    "Servers are connected to, functions imported, programs looked up; a fault of one leaves the others to "
+    "be checked. No agent is called unless --call says so. Exit code 1 if one cannot be used or reached.",
     options.agents,
     click.option("--call", is_flag=True, help="Ask each agent a short question, which may cost something."),
     options.as_json,

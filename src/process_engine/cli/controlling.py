@@ -45,12 +45,15 @@ def cancel(
     return _carry_out(tools, order, execution, db, as_json, no_color)
 
 
-def pause(tools: Tools, *, execution: str, db: Path, as_json: bool, no_color: bool) -> int:
+def pause(
+    tools: Tools, *, execution: str, reason: str | None, db: Path, as_json: bool, no_color: bool
+) -> int:
     """Start nothing new in an execution; by the process that runs it if there is one, else here."""
     by = user()
+    why = {} if reason is None else {"reason": reason}
     order = _Order(
-        here=lambda engine, id: engine.pause(id, by=by),
-        there=lambda id: PauseExecution(execution_id=id, by=by),
+        here=lambda engine, id: engine.pause(id, reason=reason, by=by),
+        there=lambda id: PauseExecution(execution_id=id, by=by, **why),
     )
     return _carry_out(tools, order, execution, db, as_json, no_color)
 

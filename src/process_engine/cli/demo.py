@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shlex
-import signal
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -57,7 +56,7 @@ def demo(tools: Tools, *, crash: bool, keep: Path | None, topic: str, no_color: 
     """Run the example; with `crash`, kill the engine in the middle and go on."""
     screen = Screen(no_color=no_color)
     behaviours: dict[str, dict[str, object]] = json.loads(_bundled(SCRIPT))
-    with _ended_by_sigterm(), _place(keep) as place:
+    with _place(keep) as place:
         _write(place.process, _bundled(PROCESS))
         _write(place.directory / SCRIPT, _bundled(SCRIPT))
         with tools.start_agents(behaviours, log=place.log) as agents:
@@ -129,20 +128,6 @@ def _tell_what_next(place: Place, agents: Agents, execution: str, screen: Screen
     for command, why in tries:
         screen.say(f"  # {why}", "dim")
         screen.say(f"  {command}")
-
-
-@contextmanager
-def _ended_by_sigterm() -> Generator[None]:
-    """While entered, SIGTERM leaves through every `with`: nothing that was started outlives the demo."""
-
-    def leave(number: int, frame: object) -> None:
-        sys.exit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -1,65 +1,28 @@
-"""The process behind `run --detach`: reads its job from stdin, tells once how it began, and runs on."""
+"""The process behind `run --detach`, from its first moment; what it does is loaded once it can be stopped."""
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
-import msgspec
+from process_engine.cli.lazily import load
+from process_engine.cli.signals import command_begins, ended_quietly
 
-from process_engine.cli.agent_files import Settings, read_agents
-from process_engine.cli.detaching import Job, News
-from process_engine.cli.driving import Options, driving_by, finish
-from process_engine.cli.reporting import report
-from process_engine.cli.running import start_and_drive
-from process_engine.cli.told_errors import told_error
-from process_engine.definition.document import ProcessDefinition
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Work = Callable[[int], int]
 
 
 def main() -> None:
-    """Carry out the job; stdout and stderr are the log."""
-    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
-    with open(os.devnull, "rb") as nothing:
-        os.dup2(nothing.fileno(), sys.stdin.fileno())
-    teller = _Teller(int(sys.argv[1]))
-    try:
-        code = _carry_out(job, teller)
-    except Exception as error:
-        teller.tell(News(error=told_error(error)))
-        code = report(error, as_json=False, no_color=True)
-    sys.exit(code)
+    """Carry out the job on stdin, and end with its exit code; the first argument is the pipe for news."""
+    sys.exit(ended_quietly(_work))
 
 
-class _Teller:
-    """Tells one piece of news to whoever waits for it."""
-
-    def __init__(self, pipe: int) -> None:
-        self._pipe: int | None = pipe
-
-    def tell(self, news: News) -> None:
-        """Only the first is told: then nobody listens any more."""
-        pipe, self._pipe = self._pipe, None
-        if pipe is not None:
-            with open(pipe, "wb") as stream:
-                stream.write(msgspec.json.encode(news))
-
-
-def _carry_out(job: Job, teller: _Teller) -> int:
-    print(f"process {os.getpid()} runs execution {job.execution_id} on {job.db}", flush=True)
-    agents_file: Path | None = None
-    settings: Settings = {}
-    if job.agents_file is not None:
-        agents_file, settings = read_agents(Path(job.agents_file), None)
-    options = Options(
-        agents=agents_file, db=Path(job.db), no_wait=False, grace=job.grace, as_json=False, no_color=True
-    )
-    driving = driving_by(job.tools, agents_file, settings, options)
-    definition = ProcessDefinition.from_canonical(job.definition.encode())
-    work = start_and_drive(
-        driving, definition, job.input, job.execution_id, lambda: teller.tell(News(recorded=True))
-    )
-    return finish(work, driving)
+def _work() -> int:
+    work = cast("Work", load("process_engine.cli.background:work_in_background"))
+    command_begins()
+    return work(int(sys.argv[1]))
 
 
 if __name__ == "__main__":

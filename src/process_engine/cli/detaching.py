@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import click
 import msgspec
 
 from process_engine.cli import outcomes
@@ -22,6 +24,7 @@ from process_engine.ids import ExecutionId
 
 # The whole of what goes on in the background; see `detached`.
 _MODULE = "process_engine.cli.detached"
+_PIECE_BYTES = 64 * 1024
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,14 +92,14 @@ def _begin(job: Job, file: Path) -> _Begun:
             pass_fds=(told,),
             start_new_session=True,
         )
+    except OSError:
+        os.close(news)
+        log.unlink(missing_ok=True)
+        raise
     finally:
         os.close(told)
         os.close(descriptor)
-    try:
-        heard = _hear(child, job, news)
-    except KeyboardInterrupt:
-        child.terminate()
-        raise
+    heard = _heard(child, job, news, log)
     if heard is not None and heard.recorded:
         return _Begun(child.pid, log)
     code = child.wait()
@@ -109,6 +112,33 @@ def _begin(job: Job, file: Path) -> _Begun:
     raise error_as_told(heard.error)
 
 
+def _heard(child: subprocess.Popen[bytes], job: Job, news: int, log: Path) -> News | None:
+    """What the process told, None where it ended without a word; Ctrl-C ends it as long as we wait."""
+    told = bytearray()
+    try:
+        try:
+            _hand_over(child, job)
+            _listen(news, told)
+        except KeyboardInterrupt:
+            child.terminate()
+            # It may have recorded the execution by now: then that stays, and is not to be a secret.
+            _listen(news, told)
+            child.wait()
+            _tell_what_is_left(job, _news(told), log)
+            raise
+    finally:
+        os.close(news)
+    return _news(told)
+
+
+def _tell_what_is_left(job: Job, heard: News | None, log: Path) -> None:
+    if heard is None or not heard.recorded:
+        log.unlink(missing_ok=True)
+        return
+    line = command_line("resume", job.execution_id, db=Path(job.db))
+    click.echo(f"{job.execution_id} was recorded before, and stays open. Go on with: {line}", err=True)
+
+
 def _open_log(log: Path) -> int:
     try:
         return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
@@ -119,14 +149,18 @@ def _open_log(log: Path) -> int:
         ) from error
 
 
-def _hear(child: subprocess.Popen[bytes], job: Job, news: int) -> News | None:
-    """Hand over the job and wait for the news; None if it ended without any."""
+def _hand_over(child: subprocess.Popen[bytes], job: Job) -> None:
     assert child.stdin is not None
-    with open(news, "rb") as stream:
-        try:
-            child.stdin.write(msgspec.json.encode(job))
-            child.stdin.close()
-        except BrokenPipeError:
-            return None
-        told = stream.read()
+    # Whoever ended without reading its job tells nothing either: that is noticed there.
+    with suppress(BrokenPipeError), child.stdin as stream:
+        stream.write(msgspec.json.encode(job))
+
+
+def _listen(news: int, told: bytearray) -> None:
+    """Add to `told` what comes, until there is no more."""
+    while part := os.read(news, _PIECE_BYTES):
+        told += part
+
+
+def _news(told: bytearray) -> News | None:
     return msgspec.json.decode(told, type=News) if told else None

@@ -21,6 +21,7 @@ from process_engine.cli.displays import Display, Lines, LiveTables, Silence, fit
 from process_engine.cli.interruption import Interruption, Stopped
 from process_engine.cli.printing import print_document
 from process_engine.cli.screen import Screen
+from process_engine.cli.store import is_begun
 from process_engine.cli.summary import command_line, headline, tell_end
 from process_engine.cli.tools import Tools
 from process_engine.clock import SystemClock
@@ -115,7 +116,9 @@ async def engine_on(
 
     Raises:
         StoreLocked: another process runs executions on it.
+        StorageIncompatible: the file is no store that can be used; nothing was put beside it.
     """
+    is_begun(driving.db)
     store = repository or SqliteRepository(driving.db)
     async with driving.tools.make_engine(store, driving.agents, event_bus=bus, recover=recover) as engine:
         yield engine
@@ -209,7 +212,17 @@ def tell_one(driving: Driving, execution: ProcessExecution, stopped: Stopped | N
     else:
         tell(driving, execution)
     say_how_to_go_on(driving, [execution])
-    return stopped.exit_code if stopped is not None else outcomes.of_status(execution.status)
+    return exit_code(driving, [execution], stopped)
+
+
+def exit_code(driving: Driving, executions: Sequence[ProcessExecution], stopped: Stopped | None) -> int:
+    """The exit code of a command that leaves these executions so; that of a signal only where it kept one
+    from ending."""
+    if stopped is not None:
+        if not executions or not all(execution.status.is_final for execution in executions):
+            return stopped.exit_code
+        remark(driving, "It ended although a stop was asked for: what was under way was the last there was.")
+    return outcomes.of_all(execution.status for execution in executions)
 
 
 def say_how_to_go_on(driving: Driving, executions: Sequence[ProcessExecution]) -> None:

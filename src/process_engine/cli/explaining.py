@@ -15,9 +15,9 @@ from process_engine.cli.holder import Holder, holder_of
 from process_engine.cli.printing import print_document
 from process_engine.cli.screen import Screen
 from process_engine.cli.store import all_events, load, reading, resolve
-from process_engine.cli.story import clock_time, failure_text
+from process_engine.cli.story import WIDTH, clock_time, failure_text
 from process_engine.cli.summary import command_line, moment
-from process_engine.cli.text import printable, span
+from process_engine.cli.text import printable, shortened, span
 from process_engine.cli.tools import Tools
 from process_engine.clock import SystemClock
 from process_engine.core.blockers import Blocker, BlockerKind
@@ -194,7 +194,7 @@ class Explainer:
     def _paused(self, blocker: Blocker) -> Reason:
         pause = next((event for event in reversed(self._events) if isinstance(event, ProcessPaused)), None)
         since, by = (pause.timestamp, pause.by) if pause is not None else (None, None)
-        why = "" if blocker.detail in (None, "operator") else f" ({printable(str(blocker.detail))})"
+        why = "" if blocker.detail in (None, "operator") else f" ({shortened(str(blocker.detail), WIDTH)})"
         who = f" by {printable(by)}" if by else ""
         sentence = f"it is paused{who}{why}{self._since(since)}."
         return self._made(

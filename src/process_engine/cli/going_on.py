@@ -194,4 +194,6 @@ class _GoingOn:
             watch = command_line("events", found.id, "--follow", db=self._driving.db)
             does = "goes on with it" if self._carried_out else "has been asked to go on with it"
             remark(self._driving, f"{str(driver).capitalize()} {does}. Watch it with: {watch}")
-        return stopped.exit_code if stopped is not None else outcomes.of_status(found.status)
+        if stopped is None or found.status.is_final:
+            return outcomes.of_status(found.status)
+        return stopped.exit_code

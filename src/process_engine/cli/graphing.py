@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -52,12 +53,21 @@ def graph(tools: Tools, *, subject: str, form: str, db: Path, as_json: bool, no_
 def _subject(subject: str, db: Path) -> tuple[ProcessDefinition, Mapping[str, str] | None]:
     """The process that a file holds or an execution runs, and where its steps stand."""
     file = Path(subject)
-    if file.is_file():
+    if _is_file(file):
         return read_process(file, None)[0], None
     if file.suffix in (".yaml", ".yml", ".json") or len(file.parts) > 1:
         raise NotFound(f"there is no file {file}.", remedy="Check the path of the process.")
     found = asyncio.run(_execution(db, subject))
     return found.definition, {step.id: str(step.status) for step in found.step_executions.values()}
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
 
 
 async def _execution(db: Path, prefix: str) -> ProcessExecution:

@@ -32,7 +32,7 @@ def holder_of(db: Path) -> Holder | None:
         return None
     try:
         # A shared lock is refused while somebody holds the real one. Where nobody does, it is given back
-        # within microseconds: whoever takes the real one just then would be refused.
+        # within microseconds, and whoever wants the real one just then waits for that.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         text = os.pread(descriptor, _PID_BYTES, 0).strip()

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 import msgspec
 
+from process_engine.core.values import VALUE_LIMIT_BYTES
 from process_engine.definition.document import ProcessDefinition
-from process_engine.definition.input_schema import json_schema_of
+from process_engine.definition.input_schema import accept_input, json_schema_of
 from process_engine.errors import InputRejected
+
+# Text that is laid out for people may be several times as long as what it says.
+MOST_TEXT_BYTES = 4 * VALUE_LIMIT_BYTES
 
 
 def gather_input(
@@ -32,11 +37,15 @@ def gather_input(
     gathered = _read_document(document, faults) if document is not None else dict(present or {})
     schema = json_schema_of(definition.input)
     declared = schema.get("properties")
+    given: set[str] = set()
     for field in fields:
         key, equals, text = field.partition("=")
         if not equals or not key:
             faults.append((f"-i {field}", "must be KEY=VALUE"))
             continue
+        if key in given:
+            faults.append((f"-i {key}", "is given twice"))
+        given.add(key)
         try:
             gathered[key] = _typed(text, _kinds(declared, key))
         except ValueError as error:
@@ -46,12 +55,32 @@ def gather_input(
     return gathered
 
 
+def checked_input(definition: ProcessDefinition, given: Mapping[str, object]) -> dict[str, object]:
+    """The input an execution starts with, as `accept_input` has it, once it is known that it can be recorded.
+
+    Raises:
+        InputRejected: it breaks the schema, or is too large.
+    """
+    accepted = accept_input(definition, given)
+    size = len(msgspec.json.encode(accepted))
+    if size > VALUE_LIMIT_BYTES:
+        raise InputRejected(definition.name, [("input", _too_large(size, VALUE_LIMIT_BYTES))])
+    return accepted
+
+
+def _too_large(size: int, limit: int) -> str:
+    return f"is {size:,} bytes of JSON, the limit is {limit:,}: store it elsewhere and pass a link on"
+
+
 def _read_document(document: str, faults: list[tuple[str, str]]) -> dict[str, object]:
     place = "--input"
     try:
         if document.startswith("@"):
-            place = document[1:]
-            content = Path(place).read_bytes()
+            place = f"input {document[1:]}" if document[1:] else "--input @"
+            content, size = _read_text(Path(document[1:]))
+            if size > MOST_TEXT_BYTES:
+                faults.append((place, _too_large(size, MOST_TEXT_BYTES)))
+                return {}
         else:
             content = document.encode()
         value: object = msgspec.json.decode(content)
@@ -65,6 +94,13 @@ def _read_document(document: str, faults: list[tuple[str, str]]) -> dict[str, ob
         faults.append((place, "must be a JSON object"))
         return {}
     return cast("dict[str, object]", value)
+
+
+def _read_text(path: Path) -> tuple[bytes, int]:
+    """What a file holds, but not much more than is accepted, and how much it is: of a pipe as far as read."""
+    with path.open("rb") as file:
+        content = file.read(MOST_TEXT_BYTES + 1)
+        return content, max(len(content), os.fstat(file.fileno()).st_size)
 
 
 def _kinds(declared: object, key: str) -> Sequence[str]:

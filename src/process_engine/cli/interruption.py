@@ -9,9 +9,9 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Self, TypeVar
 
-Answer = TypeVar("Answer")
+from process_engine.cli.signals import SIGNALS
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+Answer = TypeVar("Answer")
 
 
 class Stopped(Exception):
@@ -23,7 +23,8 @@ class Stopped(Exception):
 
 
 class Interruption:
-    """Listens to both signals between entering and leaving; needs a running loop.
+    """Listens to both signals between entering and leaving; needs a running loop. Whoever listened before
+    listens again afterwards.
 
     `on_first` is called with the first signal; `last_words` right before the second one ends the process, to
     leave the terminal in order. Nothing else is lost then: what counts is in the store.
@@ -37,6 +38,7 @@ class Interruption:
 
     def __enter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
+        self._before = {number: signal.getsignal(number) for number in SIGNALS}
         for number in SIGNALS:
             self._loop.add_signal_handler(number, self._arrived, number)
         return self
@@ -44,8 +46,12 @@ class Interruption:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number in SIGNALS:
+        # Held back for a moment: a signal in between would find nobody, and end the process noisily.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        for number, handler in self._before.items():
             self._loop.remove_signal_handler(number)
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     async def guard(self, work: Coroutine[object, object, Answer]) -> Answer:
         """What `work` returns.

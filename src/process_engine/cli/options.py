@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -43,7 +45,43 @@ def completed_by(place: str, *statuses: str) -> Callable[[click.Context, click.P
     return complete
 
 
+class _Seconds(click.FloatRange):
+    """A length of time that can be waited; `nan` and `inf` are numbers, too, and cannot."""
+
+    def convert(self, value: float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"{value} is no length of time.", param, ctx)
+        return seconds
+
+
+class _Store(click.Path):
+    """The file of a store, there or not yet."""
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path:
+        path = Path(value)
+        if not str(value):
+            self.fail("it names no file.", param, ctx)
+        if str(value) == ":memory:":
+            self.fail("a store in memory would be gone with this command.", param, ctx)
+        if path.exists() and not path.is_file():
+            kind = "a directory" if path.is_dir() else "no plain file"
+            self.fail(f"{value} is {kind}.", param, ctx)
+        try:
+            os.fspath(path.resolve()).encode()
+        except RuntimeError:
+            self.fail(f"{value} is a link that leads back to itself.", param, ctx)
+        except UnicodeEncodeError:
+            # SQLite knows files by names in UTF-8 only.
+            self.fail(f"the name of its directory is not text in UTF-8: {path.resolve()}", param, ctx)
+        return path
+
+
 FILE = click.Path(path_type=Path)
+# Longer than anybody waits for what runs to finish.
+_LONGEST_GRACE_SECONDS = 7 * 24 * 3600
 
 
 def execution(*statuses: str) -> Callable[[Callback], Callback]:
@@ -72,7 +110,7 @@ agents = click.option(
 )
 db = click.option(
     "--db",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=_Store(path_type=Path),
     metavar="FILE",
     envvar="PROCESS_ENGINE_DB",
     show_envvar=True,
@@ -86,7 +124,7 @@ fields = click.option(
     "fields",
     multiple=True,
     metavar="KEY=VALUE",
-    help="A field of the input, read as the process declares it. May be repeated.",
+    help="A field of the input, read as the process declares it. May be repeated for other fields.",
 )
 document = click.option(
     "--input", "document", metavar="JSON", help="The input as a JSON object, or @FILE that holds one."
@@ -94,7 +132,7 @@ document = click.option(
 _no_wait = click.option("--no-wait", is_flag=True, help="Leave as soon as nothing is due (exit code 4).")
 _grace = click.option(
     "--grace",
-    type=click.FloatRange(min=0),
+    type=_Seconds(min=0, max=_LONGEST_GRACE_SECONDS),
     default=10.0,
     show_default=True,
     metavar="SECONDS",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import sys
 import traceback
 from collections.abc import Iterable
+from contextlib import nullcontext, suppress
 
 import click
 
@@ -25,6 +26,8 @@ from process_engine.errors import (
 
 # As a shell reports a program that wrote to a closed pipe.
 BROKEN_PIPE = 141
+# What was given may be of any length, and is quoted; a document has the whole of it.
+LONGEST_LINE = 600
 
 # What can always be done about an error that does not say it better itself.
 _REMEDIES: tuple[tuple[type[ProcessEngineError], str], ...] = (
@@ -35,6 +38,11 @@ _REMEDIES: tuple[tuple[type[ProcessEngineError], str], ...] = (
     (InternalError, "This is a fault of Process Engine; please report it."),
     (DefinitionInvalid, "Correct them and try again; `process-engine validate FILE` shows them again."),
 )
+_NOWHERE = ConfigurationInvalid(
+    "the current directory does not exist any more.", remedy="Change to one that does."
+)
+# Files that we open ourselves are named by their errors; what is left are the standard streams.
+_NO_OUTPUT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 _LEVEL_COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
 
 
@@ -48,8 +56,39 @@ def report(error: Exception, *, as_json: bool, no_color: bool) -> int:
             return reporter.refusal(error)
         case BrokenPipeError():
             return reporter.nobody_reads()
+        case OSError() if error.filename is not None:
+            return reporter.refusal(_unusable(error))
+        case OSError() if error.errno in _NO_OUTPUT:
+            return reporter.output_lost(error)
+        case FileNotFoundError() if not _is_somewhere():
+            return reporter.refusal(_NOWHERE)
         case _:
             return reporter.bug(error)
+
+
+def _is_somewhere() -> bool:
+    try:
+        return bool(os.getcwd())
+    except FileNotFoundError:
+        return False
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 1] + "…"
+
+
+def _unusable(error: OSError) -> ConfigurationInvalid:
+    """Something of the machine that was named, or is needed, and cannot be used."""
+    return ConfigurationInvalid(
+        f"{os.fspath(error.filename)} cannot be used: {error.strerror}.", remedy="Check its path and rights."
+    )
+
+
+def _lead_stdout_nowhere() -> None:
+    # What is still waiting to be written would be tried again at exit, and fail there.
+    descriptor = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(descriptor, 1)
+    os.close(descriptor)
 
 
 class Reporter:
@@ -78,7 +117,7 @@ class Reporter:
             return outcomes.REFUSED
         context = error.ctx if isinstance(error, click.UsageError) else None
         path = context.command_path if context is not None else "process-engine"
-        message, remedy = error.format_message(), f"`{path} --help` shows what there is."
+        message, remedy = " ".join(error.format_message().split()), f"`{path} --help` shows what there is."
         if self._as_json:
             self._document("USAGE", message, remedy)
         else:
@@ -96,9 +135,16 @@ class Reporter:
             self._error(message, remedy)
         return outcomes.FAILED
 
+    def output_lost(self, error: OSError) -> int:
+        """What stdout leads to takes no more; what was recorded is not affected."""
+        remedy = "What was recorded is safe: `process-engine list` and `show` tell how it stands."
+        _lead_stdout_nowhere()
+        self._error(f"the output cannot be written: {error.strerror}.", remedy)
+        return outcomes.FAILED
+
     def nobody_reads(self) -> int:
         """Whoever read our output went away; nothing more can be told there, not at exit either."""
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _lead_stdout_nowhere()
         return BROKEN_PIPE
 
     def problems(self, problems: Iterable[Problem], *, to_stderr: bool = True) -> None:
@@ -114,12 +160,15 @@ class Reporter:
                 self._say(f"    {printable(problem.suggestion)}", to_stderr)
 
     def _error(self, message: str, remedy: str = "") -> None:
-        self._say(f"{click.style('Error:', fg='red', bold=True)} {printable(message)}", True)
+        told = "\n".join(_cut(line) for line in printable(message).split("\n"))
+        self._say(f"{click.style('Error:', fg='red', bold=True)} {told}", True)
         if remedy:
             self._say(printable(remedy), True)
 
     def _say(self, line: str, to_stderr: bool) -> None:
-        click.echo(line, err=to_stderr, color=self._color)
+        # Where stderr takes nothing the exit code still tells.
+        with suppress(OSError) if to_stderr else nullcontext():
+            click.echo(line, err=to_stderr, color=self._color)
 
     def _document(self, code: str, message: str, remedy: str) -> None:
         click.echo(json.dumps({"error": {"code": code, "message": message, "remedy": remedy}}, indent=2))

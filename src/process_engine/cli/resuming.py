@@ -7,7 +7,7 @@ from typing import Unpack, cast
 
 import click
 
-from process_engine.cli import documents, outcomes
+from process_engine.cli import documents
 from process_engine.cli.agent_files import read_agents
 from process_engine.cli.board import Board
 from process_engine.cli.displays import MOST_TABLES
@@ -18,23 +18,24 @@ from process_engine.cli.driving import (
     drive,
     driving_by,
     engine_on,
+    exit_code,
     finish,
     interruption_of,
     say_how_to_go_on,
     tell,
 )
 from process_engine.cli.going_on import Order, go_on_with, resumption, retrial
-from process_engine.cli.inputs import gather_input
+from process_engine.cli.inputs import checked_input, gather_input
 from process_engine.cli.interruption import Stopped
 from process_engine.cli.printing import print_document
+from process_engine.cli.store import is_begun
 from process_engine.cli.text import printable
 from process_engine.cli.tools import Tools
 from process_engine.core.events import Event
-from process_engine.definition.input_schema import accept_input
 from process_engine.definition.problems import did_you_mean
 from process_engine.errors import NotFound, ProcessEngineError
 from process_engine.ids import ExecutionId
-from process_engine.repositories.connection import require_there
+from process_engine.repositories.connection import nothing_there
 from process_engine.repositories.sqlite import SqliteRepository
 from process_engine.runtime.engine import Engine
 from process_engine.runtime.feed import InMemoryEventBus
@@ -72,7 +73,8 @@ def retry(
 
 
 def _driving(tools: Tools, options: Options) -> Driving:
-    require_there(options["db"])
+    if not is_begun(options["db"]):
+        raise nothing_there(options["db"])
     agents_file, settings = read_agents(options["agents"], None)
     return driving_by(tools, agents_file, settings, options)
 
@@ -84,7 +86,7 @@ def _changed_input(
     if document is None and not fields:
         return None
     present = cast("Mapping[str, object]", found.input)
-    return accept_input(found.definition, gather_input(found.definition, document, fields, present))
+    return checked_input(found.definition, gather_input(found.definition, document, fields, present))
 
 
 # ---------------------------------------------------------------- everything open
@@ -136,4 +138,4 @@ def _tell_all(
     for execution_id, reason in left_alone.items():
         click.echo(printable(f"Left alone: {execution_id}: {reason}"), err=True)
     say_how_to_go_on(driving, [one for one in ended if one.id not in left_alone])
-    return stopped.exit_code if stopped is not None else outcomes.of_all(one.status for one in ended)
+    return exit_code(driving, ended, stopped)

@@ -12,12 +12,11 @@ from process_engine.cli.agent_files import read_agents
 from process_engine.cli.board import Board
 from process_engine.cli.detaching import Job, detach_job
 from process_engine.cli.driving import Driving, Options, drive_one, driving_by, engine_on, finish, tell_one
-from process_engine.cli.inputs import gather_input
+from process_engine.cli.inputs import checked_input, gather_input
 from process_engine.cli.reporting import Reporter
 from process_engine.cli.tools import Tools
 from process_engine.cli.validating import read_process
 from process_engine.definition.document import ProcessDefinition
-from process_engine.definition.input_schema import accept_input
 from process_engine.ids import ExecutionId, new_execution_id
 from process_engine.runtime.feed import InMemoryEventBus
 
@@ -37,7 +36,8 @@ def run(
     agents_file, settings = read_agents(options["agents"], file)
     definition, warnings = read_process(file, settings.keys())
     given = gather_input(definition, document, fields)
-    accept_input(definition, given)
+    # Everything that can be refused is refused by now: only then a store is begun.
+    checked_input(definition, given)
     if not options["as_json"]:
         Reporter(as_json=False, no_color=options["no_color"]).problems(warnings)
     driving = driving_by(tools, agents_file, settings, options)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from process_engine.clock import SystemClock
 from process_engine.core.events import Event
 from process_engine.core.evolve import restore
-from process_engine.errors import NotFound
+from process_engine.errors import NotFound, StorageUnavailable
 from process_engine.ids import ExecutionId
+from process_engine.repositories import connection as disk
+from process_engine.repositories import migrations
 from process_engine.repositories.sqlite import SqliteRepository
 from process_engine.runtime.outputs import OutputStorage
 from process_engine.runtime.plans import Plans
@@ -18,6 +20,26 @@ from process_engine.runtime.ports import ExecutionRepository
 from process_engine.runtime.view import ProcessExecution, view
 
 PAGE = 1000
+
+
+def is_begun(db: Path) -> bool:
+    """Whether somebody has begun a store there; where it cannot be told, whoever opens it will say so.
+
+    Asked before a store is opened to write, so that nothing is put beside a file of another program.
+
+    Raises:
+        StorageIncompatible: there is a file, and it is none of ours, damaged, or of a newer version.
+    """
+    if not db.exists():
+        return False
+    disk.require_whole(db)
+    with suppress(StorageUnavailable), disk.faults(nothing_written=True):
+        connection = disk.connect(str(db), read_only=True)
+        try:
+            return migrations.version_of(connection) > 0
+        finally:
+            disk.close(connection)
+    return True
 
 
 @asynccontextmanager

@@ -58,13 +58,13 @@ def _detail_of_process(event: e.Event) -> str:
         case e.ProcessStarted() if event.deadline is not None:
             return f"must end by {clock_time(event.deadline)}"
         case e.ProcessPaused():
-            return f"{printable(event.reason)}{_by(event.by)}"
+            return f"{shortened(event.reason, WIDTH)}{_by(event.by)}"
         case e.ProcessResumed():
             return _by(event.by).strip()
         case e.ProcessStopping() | e.ProcessFailed():
             return failure_text(event.failure)
         case e.ProcessCancelled():
-            return f"{printable(event.reason or '')}{_by(event.by)}".strip()
+            return f"{shortened(event.reason or '', WIDTH)}{_by(event.by)}".strip()
         case e.ProcessReopened():
             changed = ", with another input" if event.input is not None else ""
             return f"again: {', '.join(event.steps)}{changed}{_by(event.by)}"

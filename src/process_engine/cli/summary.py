@@ -11,8 +11,8 @@ import msgspec
 from rich.text import Text
 
 from process_engine.cli.screen import Screen, default_db_is
-from process_engine.cli.story import clock_time, failure_text
-from process_engine.cli.text import printable, span
+from process_engine.cli.story import WIDTH, clock_time, failure_text
+from process_engine.cli.text import printable, shortened, span
 from process_engine.config import AGENTS_FILE
 from process_engine.core.blockers import Blocker, BlockerKind
 from process_engine.runtime.view import ProcessExecution
@@ -90,7 +90,7 @@ def blocker_text(blocker: Blocker, now: datetime) -> str:
         case BlockerKind.HELD:
             return "it is held and has not begun."
         case BlockerKind.PAUSE:
-            return f"it is paused ({blocker.detail or 'operator'})."
+            return f"it is paused ({shortened(blocker.detail or 'operator', WIDTH)})."
         case BlockerKind.ATTEMPT:
             agent = f" by {blocker.detail}" if blocker.detail else ""
             return f"step {blocker.step_id} is being worked on{agent}."

@@ -119,7 +119,7 @@ def test_the_document_may_be_in_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("document", "fault"),
     [
-        ("@/nowhere/input.json", ("/nowhere/input.json", "cannot be read: No such file or directory")),
+        ("@/nowhere/input.json", ("input /nowhere/input.json", "cannot be read: No such file or directory")),
         ("[1]", ("--input", "must be a JSON object")),
         ("null", ("--input", "must be a JSON object")),
     ],

@@ -1,4 +1,3 @@
-import re
 from collections.abc import Iterator
 
 import jsonschema_rs
@@ -9,10 +8,10 @@ from process_engine.definition.checking import load_definition
 from process_engine.definition.document import STEP_TYPES, ProcessDefinition
 from process_engine.definition.yaml_text import load
 from tests.architecture.places import ROOT
+from tests.docs.snippets import blocks_of
 
 SCHEMA = process_schema()
 VALIDATOR = jsonschema_rs.validator_for(SCHEMA)
-FENCE = re.compile(r"^( *)```yaml process\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 HEAD = "name: p\nsteps:\n"
 AGENT_STEP = "  - {id: a, type: agent_task, agent: x, message: hi}\n"
@@ -28,8 +27,9 @@ def written_processes() -> Iterator[tuple[str, str]]:
         if path.name != "agents.yaml":
             yield path.name, path.read_text(encoding="utf-8")
     for page in sorted((ROOT / "docs").rglob("*.md")):
-        for number, (_, text) in enumerate(FENCE.findall(page.read_text(encoding="utf-8"))):
-            yield f"{page.relative_to(ROOT)}#{number}", text
+        for number, block in enumerate(blocks_of(page)):
+            if block.is_process:
+                yield f"{page.relative_to(ROOT)}#{number}", block.text
 
 
 @pytest.mark.parametrize(
