@@ -1,115 +1,171 @@
-"""What is measured, and what is expected of it. A cell without a measurement counts as missed."""
+"""The list of cells, read from cells.toml and checked: what is measured, by whom, and what is expected."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
 
-from definitions import FAN, chain, fan_out
-
-from process_engine.definition.document import ProcessDefinition
-
+LIST = Path(__file__).resolve().parent / "cells.toml"
 OURS = "ours"
-SAME_ROWS = "raw, same rows"
-TWO_ROWS = "raw, two rows"
-CONTENDERS = (OURS, SAME_ROWS, TWO_ROWS)
+SAME_ROWS = "same-rows"
+TWO_ROWS = "two-rows"
+BEST_PEER = "best-peer"
 
-Figure = Literal["steps_per_second", "wall_per_step", "cpu_per_step", "median_seconds"]
+Tier = Literal["bench", "proof"]
+TIERS = ("bench", "proof")
+# Where cells.toml does not say it.
+LONGEST_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One workload at one load, run by one or several contenders.
+class Unit:
+    """What a figure is called and counted in, and how many digits are shown after the point."""
 
-    `waves` are the numbers of steps that can run together, in order: what a bare store commits in one go.
-    `most_executions` bounds one measurement beside its time; 0 leaves it to the time.
-    """
+    title: str
+    unit: str
+    digits: int
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A program that does the work, in a process of its own; a `peer` has its own packages as well."""
 
     name: str
     title: str
-    process: Callable[[], ProcessDefinition]
-    waves: tuple[int, ...]
-    concurrency: int
-    contenders: tuple[str, ...] = CONTENDERS
-    most_executions: int = 0
-
-    @property
-    def steps(self) -> int:
-        """Steps of one execution."""
-        return sum(self.waves)
-
-
-def _chain_cell(length: int, concurrency: int) -> Cell:
-    load = "alone" if concurrency == 1 else f"{concurrency} at once"
-    name = f"chain{length}-x{concurrency}"
-    return Cell(name, f"{length} steps, {load}", lambda: chain(length), (1,) * length, concurrency)
-
-
-def _fan_cell(concurrency: int) -> Cell:
-    load = "alone" if concurrency == 1 else f"{concurrency} at once"
-    return Cell(f"fan{FAN}-x{concurrency}", f"1→{FAN}→1, {load}", fan_out, (1, FAN, 1), concurrency)
-
-
-def _length_cell(length: int, executions: int) -> Cell:
-    return Cell(
-        f"length{length}",
-        f"chain of {length} steps",
-        lambda: chain(length),
-        (1,) * length,
-        concurrency=1,
-        contenders=(OURS,),
-        most_executions=executions,
-    )
-
-
-THROUGHPUT = (
-    _chain_cell(3, 1),
-    _chain_cell(10, 1),
-    _fan_cell(1),
-    _chain_cell(3, 50),
-    _chain_cell(10, 50),
-    _fan_cell(50),
-)
-# 10 and 500 take as many steps each, so that a slow moment of the disk weighs the same.
-LENGTH = (_length_cell(10, 50), _length_cell(500, 1), _length_cell(2000, 1))
-VALIDATION = "validate40"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Who was measured doing what."""
-
-    cell: str
-    contender: str = OURS
+    module: str
+    peer: bool = False
+    packages: tuple[str, ...] = ()
+    npm: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A bound on a figure, or, where `over` is set, on its ratio to another one of the same round."""
+    """A bound on a figure of ours, or, where `over` is set, on its ratio to the same figure elsewhere."""
 
-    title: str
-    figure: Figure
-    place: Place
+    cell: str
+    figure: str
     bound: float
     at_least: bool
-    over: Place | None = None
+    tier: Tier
+    over: str = ""
 
     def is_met(self, value: float) -> bool:
         """Whether a measured value is on the right side of the bound."""
         return value >= self.bound if self.at_least else value <= self.bound
 
 
-def _share(cell: str, raw: str, bound: float, title: str) -> Bar:
-    return Bar(f"{title} ({raw})", "steps_per_second", Place(cell), bound, True, Place(cell, raw))
+@dataclass(frozen=True)
+class Cell:
+    """One measurement. `rounds` are those with --quick and those without; None: as many as the run has."""
+
+    name: str
+    title: str
+    what: str
+    measure: str
+    parameters: Mapping[str, Any]
+    engines: tuple[str, ...]
+    figures: tuple[str, ...]
+    rounds: tuple[int, int] | None = None
+    longest_seconds: float = LONGEST_SECONDS
+    bars: tuple[Bar, ...] = ()
+
+    def rounds_of(self, *, quick: bool) -> int | None:
+        """In how many rounds it is measured; None: in all."""
+        return None if self.rounds is None else self.rounds[0 if quick else 1]
 
 
-BARS = (
-    _share("chain3-x1", SAME_ROWS, 0.25, "alone, share of one commit per step"),
-    _share("chain3-x1", TWO_ROWS, 0.25, "alone, share of one commit per step"),
-    _share("chain3-x50", SAME_ROWS, 0.12, "50 × 3 steps, share of group commit"),
-    _share("chain3-x50", TWO_ROWS, 0.12, "50 × 3 steps, share of group commit"),
-    Bar("time per step, 500 over 10", "wall_per_step", Place("length500"), 1.3, False, Place("length10")),
-    Bar("CPU per step, 500 over 10", "cpu_per_step", Place("length500"), 1.3, False, Place("length10")),
-    Bar("validation of 40 steps, seconds", "median_seconds", Place(VALIDATION), 0.1, False),
-)
+@dataclass(frozen=True)
+class Cells:
+    """All cells, engines and figures of a file, each by its name, in the order of the file."""
+
+    cells: Mapping[str, Cell]
+    engines: Mapping[str, Engine]
+    figures: Mapping[str, Unit] = field(default_factory=dict[str, Unit])
+
+    @property
+    def bars(self) -> tuple[Bar, ...]:
+        """Every bar, cell by cell."""
+        return tuple(bar for cell in self.cells.values() for bar in cell.bars)
+
+    def peers_of(self, cell: str) -> tuple[str, ...]:
+        """The other engines that do a cell's work."""
+        return tuple(name for name in self.cells[cell].engines if self.engines[name].peer)
+
+
+def read_cells(path: Path = LIST) -> Cells:
+    """The list as the file has it.
+
+    Raises:
+        ValueError: the file names something that it does not have; the message says what and where.
+    """
+    with path.open("rb") as file:
+        document = tomllib.load(file)
+    engines = [Engine(**_frozen(entry)) for entry in document["engine"]]
+    cells = [_cell(entry) for entry in document["cell"]]
+    figures = {name: Unit(**entry) for name, entry in document["figures"].items()}
+    found = Cells({one.name: one for one in cells}, {one.name: one for one in engines}, figures)
+    faults = [*_doubles(cells, engines), *_faults(found)]
+    if faults:
+        raise ValueError(f"{path.name}: {'; '.join(faults)}")
+    return found
+
+
+def _cell(entry: dict[str, Any]) -> Cell:
+    bars = tuple(_bar(entry["name"], bar) for bar in entry.get("bars", ()))
+    return Cell(**_frozen({**entry, "bars": bars}))
+
+
+def _bar(cell: str, entry: dict[str, Any]) -> Bar:
+    at_least = "at_least" in entry
+    return Bar(
+        cell=cell,
+        figure=entry["figure"],
+        bound=float(entry["at_least" if at_least else "at_most"]),
+        at_least=at_least,
+        tier=entry["tier"],
+        over=entry.get("over", ""),
+    )
+
+
+def _frozen(entry: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: tuple(cast("list[Any]", value)) if isinstance(value, list) else value
+        for key, value in entry.items()
+    }
+
+
+def _doubles(cells: list[Cell], engines: list[Engine]) -> Iterator[str]:
+    names = [one.name for one in (*cells, *engines)]
+    yield from (
+        f"the name {name} is given twice" for name in sorted({n for n in names if names.count(n) > 1})
+    )
+
+
+def _faults(found: Cells) -> Iterator[str]:
+    for cell in found.cells.values():
+        yield from (f"{cell.name}: no engine {name}" for name in cell.engines if name not in found.engines)
+        yield from (f"{cell.name}: no unit for {name}" for name in cell.figures if name not in found.figures)
+        if cell.bars and OURS not in cell.engines:
+            yield f"{cell.name}: bars without a figure of ours"
+        for bar in cell.bars:
+            yield from _faults_of_bar(found, cell, bar)
+
+
+def _faults_of_bar(found: Cells, cell: Cell, bar: Bar) -> Iterator[str]:
+    if bar.figure not in cell.figures:
+        yield f"{cell.name}: a bar on {bar.figure}, which it does not yield"
+    if bar.tier not in TIERS:
+        yield f"{cell.name}: no tier {bar.tier}"
+    if bar.over == BEST_PEER and bar.tier != "proof":
+        yield f"{cell.name}: peers are measured in the proof only"
+    other = found.cells.get(bar.over)
+    if not (
+        not bar.over
+        or bar.over == BEST_PEER
+        or bar.over in cell.engines
+        or (other is not None and bar.figure in other.figures)
+    ):
+        yield f"{cell.name}: nothing to compare {bar.figure} with at {bar.over}"

@@ -1,53 +1,56 @@
-"""The processes that are measured, and the agent that answers at once."""
+"""The processes that are measured with our engine, and the agent that answers at once."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
+from process_engine.agents import ConfiguredAgents, PythonAgent
+from process_engine.agents.python import AgentFunction
 from process_engine.definition.document import ProcessDefinition
-from process_engine.runtime.ports import AgentReply, AgentRequest
+from process_engine.engine import AgentGateway
 
+# What a step of every engine answers.
 RESULT = {"ok": True, "n": 1}
-FAN = 20
 _AGENT = "noop"
 
 # Of the document whose validation is timed: eight stages of five steps.
 _STAGES = 8
 
 
-class ConstantAgent:
-    """An agent in this process that answers the same each time, at once: what remains is the engine."""
+async def _answer(message: object) -> dict[str, object]:
+    """The work of a step, the same for every engine."""
+    return {"ok": True, "n": message}
 
-    _reply = AgentReply(output=RESULT)
 
-    async def call(self, request: AgentRequest) -> AgentReply:
-        return self._reply
+def agents(function: AgentFunction = _answer) -> AgentGateway:
+    """The one agent of all processes here: a coroutine function in this process."""
+    return ConfiguredAgents({_AGENT: PythonAgent(function)})
 
-    def knows(self, agent: str) -> bool:
-        return agent == _AGENT
 
-    def names(self) -> Collection[str]:
-        return (_AGENT,)
-
-    async def aclose(self) -> None:
-        return
+def process_of(shape: str, size: int) -> ProcessDefinition:
+    """The process of a load: `chain` or `fan`."""
+    return chain(size) if shape == "chain" else fan_out(size)
 
 
 def chain(length: int) -> ProcessDefinition:
-    """`length` steps, one after the other."""
-    steps = [_step(f"s{number}", [f"s{number - 1}"] if number else []) for number in range(length)]
+    """`length` steps, one after the other: `s0`, `s1`, …"""
+    steps = [_step(number, f"s{number}", [f"s{number - 1}"] if number else []) for number in range(length)]
     return _process(f"chain-{length}", steps)
 
 
-def fan_out(width: int = FAN) -> ProcessDefinition:
+def fan_out(width: int) -> ProcessDefinition:
     """One step, then `width` in parallel, then one that waits for all of them."""
     branches = [f"branch{number}" for number in range(width)]
-    middle = [_step(branch, ["first"]) for branch in branches]
-    return _process(f"fan-{width}", [_step("first", []), *middle, _step("last", branches)])
+    middle = [_step(number + 1, branch, ["first"]) for number, branch in enumerate(branches)]
+    return _process(f"fan-{width}", [_step(0, "first", []), *middle, _step(width + 1, "last", branches)])
 
 
-def _step(name: str, after: list[str]) -> dict[str, object]:
-    return {"id": name, "type": "agent_task", "message": "go", "depends_on": after}
+def wait(delay: str) -> ProcessDefinition:
+    """A timer, `wait`, and a step after it."""
+    timer: dict[str, object] = {"id": "wait", "type": "timer", "delay": delay}
+    return _process(f"wait-{delay}", [timer, _step(0, "after", ["wait"])])
+
+
+def _step(number: int, name: str, after: list[str]) -> dict[str, object]:
+    return {"id": name, "type": "agent_task", "message": number, "depends_on": after}
 
 
 def _process(name: str, steps: list[dict[str, object]]) -> ProcessDefinition:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import statistics
 import subprocess
 from collections.abc import Iterator
@@ -32,6 +33,16 @@ def facts(directory: Path) -> dict[str, str]:
         "SQLite": f"{apsw.sqlite_lib_version()} (apsw {apsw.apsw_version()})",
         "guarantee": GUARANTEE,
     }
+
+
+def resident_bytes() -> int:
+    """The memory that this process has in use."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        # Where there is no /proc the largest it ever was has to do; macOS counts it in bytes.
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def load() -> str:

@@ -2,25 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from time import perf_counter, process_time
 
 import apsw
-from cells import OURS, VALIDATION, Cell
-from definitions import ConstantAgent, forty_steps
-from measure import Limits, Sample, Timing, closed_loop
 
-from process_engine.core.state import ExecutionStatus
+import process_engine
+from benchmarks.definitions import agents, chain, forty_steps, process_of
+from benchmarks.reopening import measure_recovery, measure_waiting
+from benchmarks.served import KILLED_CHAIN, Answer, Handler, Request, load_of, main, without_end
+from benchmarks.throughput import Load, closed_loop, throughput, warm_up
+from benchmarks.waking import measure_stall, measure_wake_up
+from process_engine.core.state import ExecutionStatus, StepStatus
 from process_engine.core.transition import Transition
 from process_engine.definition.checking import load_definition
 from process_engine.definition.document import ProcessDefinition
 from process_engine.engine import ExecutionEngine, ProcessExecutionRepository
+from process_engine.ids import ExecutionId
 from process_engine.repositories.connection import run
-from process_engine.runtime.ports import Fence
+from process_engine.runtime.ports import AgentRequest, Fence
 
-_COMPLETED = "SELECT count(*) FROM events WHERE body ->> 'type' = 'StepCompleted'"
+_COMPLETED = "SELECT count(*) FROM event_log WHERE type = 'StepCompleted'"
+_PROCESS = "killed"
+
+
+class Ours:
+    """Process Engine, through the names that an embedding program uses."""
+
+    def __init__(self, _: str) -> None:
+        self._documents = 0
+
+    def handlers(self) -> Mapping[str, Handler]:
+        return {
+            "about": _about,
+            "throughput": _throughput,
+            "validation": self._validation,
+            "wake-up": measure_wake_up,
+            "stall": measure_stall,
+            "recovery": measure_recovery,
+            "waiting": measure_waiting,
+        }
+
+    async def work(self, directory: Path, begins: Callable[[int, int], None]) -> None:
+        async def step(message: object, request: AgentRequest) -> object:
+            number = int(str(message))
+            begins(_number(request.context.execution_id), number)
+            return {"ok": True, "n": number}
+
+        async with ExecutionEngine(directory / "killed.db", agents(step)) as engine:
+            definition = chain(KILLED_CHAIN)
+
+            async def one(number: int) -> None:
+                await engine.start(definition, execution_id=ExecutionId(f"{_PROCESS}-{number}"))
+                await engine.run_until_settled(f"{_PROCESS}-{number}")
+                begins(number, KILLED_CHAIN)
+
+            await without_end(one)
+
+    async def recorded(self, directory: Path) -> dict[int, int]:
+        store = directory / "killed.db"
+        async with ExecutionEngine(store, agents(), recover=False, serve_inbox=False) as engine:
+            found = [summary.id for summary in await engine.list(limit=1_000_000)]
+            views = {_number(id): (await engine.get(id)).step_executions for id in found}
+        return {
+            number: sum(step.status is StepStatus.COMPLETED for step in steps.values())
+            for number, steps in views.items()
+        }
+
+    async def _validation(self, request: Request, _: Path) -> Answer:
+        """Read and check documents of 40 steps, each one new to every cache."""
+        if not self._documents:
+            self._validate_next()
+        began, cpu = perf_counter(), process_time()
+        for _number in range(request["documents"]):
+            self._validate_next()
+        wall, cpu = perf_counter() - began, process_time() - cpu
+        figures = {"validation_ms": 1e3 * wall / request["documents"], "cpu_seconds": cpu}
+        return {"figures": figures, "latencies": []}
+
+    def _validate_next(self) -> None:
+        definition, problems = load_definition(forty_steps(self._documents))
+        self._documents += 1
+        if definition is None or len(definition.steps) != 40:
+            raise RuntimeError(f"the document is not valid: {problems[0] if problems else 'no steps'}")
+
+
+def _number(execution_id: str) -> int:
+    return int(execution_id.rpartition("-")[2])
+
+
+async def _about(_: Request, directory: Path) -> Answer:
+    store = ProcessExecutionRepository(directory / "about.db", synchronous="FULL")
+    async with ExecutionEngine(store, agents()):
+        pass
+    return {
+        "version": process_engine.__version__,
+        "guarantee": "SQLite WAL, synchronous=FULL: a step is on the disk before the next one starts",
+    }
 
 
 class _CountingRepository(ProcessExecutionRepository):
@@ -41,61 +121,43 @@ async def run_one(engine: ExecutionEngine, definition: ProcessDefinition) -> Non
         raise RuntimeError(f"an execution of {definition.name} ended as {execution.status}")
 
 
-async def measure(cell: Cell, round: int, limits: Limits, directory: Path) -> Sample:
-    """Run the cell on a new file in `directory`, and look afterwards whether the file holds every step."""
+async def _throughput(request: Request, directory: Path) -> Answer:
+    """Run a load on a new file, and look afterwards whether the file holds every step."""
+    load = load_of(request)
     path = directory / "ours.db"
-    store = _CountingRepository(path)
-    definition = cell.process()
-    async with ExecutionEngine(store, ConstantAgent()) as engine:
+    store = _CountingRepository(path, synchronous="FULL")
+    definition = process_of(load.shape, load.size)
+    async with ExecutionEngine(store, agents()) as engine:
 
         async def one() -> None:
             await run_one(engine, definition)
 
-        warm = await _warm_up(engine, definition, cell)
+        warm = 0 if "executions" in request else await warm_up(one, load.concurrency)
+        if not warm:
+            await _compile(engine, definition)
         before = store.commits
-        timing = await closed_loop(one, cell.concurrency, limits)
+        timing = await closed_loop(one, load.concurrency, load.limits)
         commits = store.commits - before
+    figures = throughput(timing, load.steps)
     done = len(timing.latencies)
-    _require_steps(path, (done + warm) * cell.steps)
-    return Sample(cell.name, OURS, round, done, done * cell.steps, commits, *_figures(timing))
+    _require_steps(path, load, done + warm)
+    figures["commits_per_step"] = commits / (done * load.steps)
+    return {"figures": figures, "latencies": timing.latencies}
 
 
-async def _warm_up(engine: ExecutionEngine, definition: ProcessDefinition, cell: Cell) -> int:
-    """Compile the plan; where executions are short, run some as well. Returns how many have run."""
+async def _compile(engine: ExecutionEngine, definition: ProcessDefinition) -> None:
+    """Make the engine know a process without running it."""
     held = await engine.start(definition, hold=True)
     await engine.cancel(held.id)
-    if cell.most_executions:
-        return 0
-    once = Limits(seconds=1.0, executions=max(cell.concurrency, 5))
-    return len((await closed_loop(lambda: run_one(engine, definition), cell.concurrency, once)).latencies)
 
 
-def _require_steps(path: Path, expected: int) -> None:
+def _require_steps(path: Path, load: Load, executions: int) -> None:
     with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
         ((found,),) = run(connection, _COMPLETED)
+    expected = executions * load.steps
     if found != expected:
         raise RuntimeError(f"the file holds {found} completed steps, {expected} were acknowledged")
 
 
-def _figures(timing: Timing) -> tuple[float, float, list[float]]:
-    return timing.wall_seconds, timing.cpu_seconds, timing.latencies
-
-
-def validate(round: int, repetitions: int, serial: int) -> Sample:
-    """Read and check documents of 40 steps, each one new to every cache, in this warm process.
-
-    `serial` must differ by at least `repetitions` between calls.
-    """
-    latencies: list[float] = []
-    cpu = process_time()
-    for number in range(serial, serial + repetitions):
-        text = forty_steps(number)
-        began = perf_counter()
-        definition, problems = load_definition(text)
-        latencies.append(perf_counter() - began)
-        if definition is None or len(definition.steps) != 40:
-            raise RuntimeError(f"the document is not valid: {problems[0] if problems else 'no steps'}")
-    # In place of steps: documents.
-    return Sample(
-        VALIDATION, OURS, round, repetitions, repetitions, 0, sum(latencies), process_time() - cpu, latencies
-    )
+if __name__ == "__main__":
+    main(Ours)

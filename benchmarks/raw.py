@@ -7,104 +7,28 @@ what is timed is SQLite and the disk, and of Python only what hands rows over.
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from functools import cache
 from itertools import count
 from pathlib import Path
 
 import apsw
-from cells import Cell
-from measure import Limits, Sample, closed_loop
+import msgspec
 
+from benchmarks.cells import SAME_ROWS
+from benchmarks.definitions import RESULT
+from benchmarks.recording import record
+from benchmarks.script import Filled, Script, two_rows
+from benchmarks.served import Answer, Handler, Request, load_of, main
+from benchmarks.throughput import Load, closed_loop, throughput, warm_up
 from process_engine.repositories.connection import Row, SqlValue, cursor_of
 
-# `VALUES (?, ?), (?, ?)`: a list of rows, which may be made longer or shorter.
-_ROW_LIST = re.compile(r"VALUES (?P<row>\([?, ]+\))(?:, (?P=row))*")
 # Rows in one statement at most, as the engine does it: a power of two keeps few statements prepared.
 _MOST_ROWS = 64
 # As the engine sets it: 16 MiB.
 _CACHE_KIBIBYTES = 16 * 1024
 
-# Stand-ins in a script for what differs between executions.
-ID = object()
-NUMBER = object()
-
-
-@dataclass(frozen=True)
-class Write:
-    """One statement with its values, of which some are `ID` or `NUMBER`.
-
-    `row` is the row's form where rows of several executions may share a statement, else empty.
-    """
-
-    before: str
-    row: str
-    after: str
-    values: tuple[object, ...]
-
-    @classmethod
-    def of(cls, sql: str, values: Sequence[object]) -> Write:
-        """Split a statement at its list of rows; one that answers something stays as it is."""
-        found = _ROW_LIST.search(sql)
-        if found is None or "RETURNING" in sql:
-            return cls(sql, "", "", tuple(values))
-        return cls(sql[: found.start()] + "VALUES", found["row"], sql[found.end() :], tuple(values))
-
-    def filled(self, id: str, number: int) -> list[SqlValue]:
-        """The values of one execution."""
-        return [id if value is ID else number if value is NUMBER else value for value in self.values]  # type: ignore[misc]
-
-
-@dataclass(frozen=True)
-class Script:
-    """What one execution writes: a list of transactions, the first of which creates it.
-
-    `schema` is run once. `numbered` says which table has a row for each execution, for the check at the end.
-    """
-
-    schema: str
-    transactions: tuple[tuple[Write, ...], ...]
-    numbered: str
-
-    @property
-    def rows(self) -> float:
-        """Rows in one transaction, on average."""
-        writes = [write for transaction in self.transactions for write in transaction if write.row]
-        rows = sum(len(write.values) // write.row.count("?") for write in writes)
-        others = sum(
-            not write.row and not write.before.startswith("SELECT")
-            for transaction in self.transactions
-            for write in transaction
-        )
-        return (rows + others) / len(self.transactions)
-
-
-def two_rows(waves: Sequence[int], result: str) -> Script:
-    """The least a durable step needs: its result is inserted, the position of its execution updated."""
-    schema = """
-        CREATE TABLE execution (number INTEGER PRIMARY KEY, state TEXT, position INTEGER, at REAL) STRICT;
-        CREATE TABLE step (execution INTEGER, position INTEGER, result TEXT, at REAL,
-                           PRIMARY KEY (execution, position)) STRICT, WITHOUT ROWID;
-    """
-    create = Write.of("INSERT INTO execution VALUES (?, ?, ?, ?)", (NUMBER, "running", 0, 0.0))
-    transactions: list[tuple[Write, ...]] = [(create,)]
-    done, steps = 0, sum(waves)
-    for wave in waves:
-        writes: list[Write] = []
-        for _ in range(wave):
-            done += 1
-            state = "completed" if done == steps else "running"
-            writes.append(Write.of("INSERT INTO step VALUES (?, ?, ?, ?)", (NUMBER, done, result, 0.0)))
-            update = "UPDATE execution SET state = ?, position = ?, at = ? WHERE number = ?"
-            writes.append(Write.of(update, (state, done, 0.0, NUMBER)))
-        transactions.append(tuple(writes))
-    return Script(schema, tuple(transactions), "execution")
-
-
-Filled = tuple[Write, list[SqlValue]]
 Commit = Callable[[Sequence[Filled]], Awaitable[None]]
 
 
@@ -182,9 +106,14 @@ class _Group:
     def _flush(self) -> None:
         writes, waiting = self._writes, self._waiting
         self._writes, self._waiting = [], []
-        self._store.commit(writes)
-        for future in waiting:
-            future.set_result(None)
+        try:
+            self._store.commit(writes)
+        except apsw.Error as error:
+            for future in waiting:
+                future.set_exception(error)
+        else:
+            for future in waiting:
+                future.set_result(None)
 
 
 class _Alone:
@@ -215,32 +144,55 @@ def _executions(script: Script, commit: Commit) -> Callable[[], Awaitable[None]]
     return one
 
 
-async def measure(
-    cell: Cell, contender: str, script: Script, round: int, limits: Limits, directory: Path
-) -> Sample:
-    """Run the script as often as the limits allow on a new file in `directory`.
+class Raw:
+    """A bare store that writes what the engine writes, or the least a durable step needs."""
 
-    Alone every transaction is a commit of its own; at once, those of one turn share one.
-    """
-    with closing(_Store(directory / "raw.db", script.schema)) as store:
-        way = _Alone(store) if cell.concurrency == 1 else _Group(store)
-        one = _executions(script, way.commit)
-        once = Limits(seconds=1.0, executions=max(cell.concurrency, 5))
-        warm = len((await closed_loop(one, cell.concurrency, once)).latencies)
-        before = store.commits
-        timing = await closed_loop(one, cell.concurrency, limits)
-        done, commits = len(timing.latencies), store.commits - before
-        ((found,),) = store.run(f"SELECT count(*) FROM {script.numbered}")
-    if found != done + warm:
-        raise RuntimeError(f"the file holds {found} executions, {done + warm} were written")
-    return Sample(
-        cell.name,
-        contender,
-        round,
-        done,
-        done * cell.steps,
-        commits,
-        timing.wall_seconds,
-        timing.cpu_seconds,
-        timing.latencies,
-    )
+    def __init__(self, engine: str) -> None:
+        self._same_rows = engine == SAME_ROWS
+        self._scripts: dict[tuple[str, int], Script] = {}
+
+    def handlers(self) -> Mapping[str, Handler]:
+        return {"about": _about, "throughput": self._throughput}
+
+    async def _throughput(self, request: Request, directory: Path) -> Answer:
+        """Run the script of a load as often as its limits allow, on a new file.
+
+        Alone every transaction is a commit of its own; at once, those of one turn share one.
+        """
+        load = load_of(request)
+        script = await self._script(load, directory)
+        with closing(_Store(directory / "raw.db", script.schema)) as store:
+            way = _Alone(store) if load.concurrency == 1 else _Group(store)
+            one = _executions(script, way.commit)
+            warm = await warm_up(one, load.concurrency)
+            before = store.commits
+            timing = await closed_loop(one, load.concurrency, load.limits)
+            done, commits = len(timing.latencies), store.commits - before
+            ((found,),) = store.run(f"SELECT count(*) FROM {script.numbered}")
+        if found != done + warm:
+            raise RuntimeError(f"the file holds {found} executions, {done + warm} were written")
+        figures = throughput(timing, load.steps)
+        figures["commits_per_step"] = commits / (done * load.steps)
+        figures["rows_per_commit"] = script.rows
+        return {"figures": figures, "latencies": timing.latencies}
+
+    async def _script(self, load: Load, directory: Path) -> Script:
+        """What one execution writes; learned from the engine itself the first time."""
+        key = (load.shape, load.size)
+        if key not in self._scripts:
+            if self._same_rows:
+                self._scripts[key] = await record(load, directory)
+            else:
+                self._scripts[key] = two_rows(load.waves, msgspec.json.encode(RESULT).decode())
+        return self._scripts[key]
+
+
+async def _about(_: Request, directory: Path) -> Answer:
+    return {
+        "version": f"SQLite {apsw.sqlite_lib_version()}",
+        "guarantee": "SQLite WAL, synchronous=FULL: every transaction is on the disk before it is answered",
+    }
+
+
+if __name__ == "__main__":
+    main(Raw)

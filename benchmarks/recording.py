@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import cast
 
 import apsw
-from cells import Cell
-from definitions import ConstantAgent
-from ours import run_one
-from raw import ID, NUMBER, Script, Write
 
+from benchmarks.definitions import agents, process_of
+from benchmarks.script import ID, NUMBER, Script, Write
+from benchmarks.throughput import Load
+from process_engine.definition.document import ProcessDefinition
 from process_engine.engine import ExecutionEngine
 from process_engine.repositories.connection import SqlValue, run
 
@@ -28,26 +28,32 @@ _SCHEMA = "SELECT sql FROM sqlite_schema WHERE sql NOT NULL AND substr(name, 1, 
 _Statement = tuple[str, tuple[SqlValue, ...]]
 
 
-async def record(cell: Cell, directory: Path) -> Script:
-    """The script of one execution of the cell's process.
+async def record(load: Load, directory: Path) -> Script:
+    """The script of one execution of the load's process.
 
     Raises:
         RuntimeError: what was seen does not look like one execution.
     """
-    path, definition = directory / "recorded.db", cell.process()
-    async with ExecutionEngine(path, ConstantAgent()) as engine:
-        await run_one(engine, definition)
+    path, definition = directory / "recorded.db", process_of(load.shape, load.size)
+    async with ExecutionEngine(path, agents()) as engine:
+        await _run_one(engine, definition)
     # The next execution gets the number after the largest one.
     with closing(apsw.Connection(str(path))) as connection:
         run(connection, _FILLER, (_NUMBER - 1,))
         schema = ";\n".join(str(sql) for (sql,) in run(connection, _SCHEMA))
     with _listening() as statements:
-        async with ExecutionEngine(path, ConstantAgent()) as engine:
-            await run_one(engine, definition)
-    transactions = tuple(_transactions(statements))
-    if len(transactions) != 1 + len(cell.waves):
-        raise RuntimeError(f"{len(transactions)} commits for the waves {cell.waves} of {definition.name}")
+        async with ExecutionEngine(path, agents()) as engine:
+            id = await _run_one(engine, definition)
+    transactions = tuple(_transactions(statements, id))
+    if len(transactions) != 1 + len(load.waves):
+        raise RuntimeError(f"{len(transactions)} commits for the waves {load.waves} of {definition.name}")
     return Script(schema, transactions, "heads")
+
+
+async def _run_one(engine: ExecutionEngine, definition: ProcessDefinition) -> str:
+    execution = await engine.start(definition)
+    await engine.run_until_settled(execution.id)
+    return execution.id
 
 
 @contextmanager
@@ -68,17 +74,15 @@ def _listening() -> Generator[list[_Statement], None, None]:
         apsw.connection_hooks.remove(attach)
 
 
-def _transactions(statements: Sequence[_Statement]) -> Generator[tuple[Write, ...], None, None]:
+def _transactions(statements: Sequence[_Statement], id: str) -> Generator[tuple[Write, ...], None, None]:
     """The transactions that wrote events, with stand-ins for the execution's id and number."""
     inside: list[_Statement] = []
-    id: SqlValue = None
     for sql, values in statements:
         if sql.startswith("BEGIN"):
             inside = []
         elif not sql.startswith("COMMIT"):
             inside.append((sql, values))
         elif any(text.startswith(_EVENTS) for text, _ in inside):
-            id = id or next(given[0] for text, given in inside if text.startswith("INSERT INTO executions"))
             yield tuple(Write.of(text, _open(given, id)) for text, given in inside)
 
 

@@ -1,0 +1,1 @@
+"""Benchmarks: the engine, the raw limit of the disk, and other engines, side by side in one run."""
