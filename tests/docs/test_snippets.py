@@ -30,7 +30,6 @@ RUN = [path for path in PAGES if path.parent.name in ("tutorial", "how-to")]
 TESTED_ELSEWHERE = {
     "add-a-step-type.md": "tests/integration/test_readme.py",
     "add-an-agent-kind.md": "tests/integration/test_readme.py",
-    "editor.md": "tests/integration/test_cli_looking.py",
     "operate.md": "tests/integration/test_cli_control.py",
 }
 RUN_HERE = [path for path in RUN if path.name not in TESTED_ELSEWHERE]

@@ -97,7 +97,9 @@ class InputField(Document, frozen=True):
         description="The kind of the value."
     )
     required: StrictBool = Field(default=False, description="Whether a start without it is refused.")
-    default: object = Field(default=None, description="The value where none is given.")
+    default: object = Field(
+        default=None, description="The value where none is given; without it the field reads as null."
+    )
     description: str = Field(default="", description="What it is for.")
     enum: tuple[object, ...] | None = Field(
         default=None, min_length=1, description="The only values allowed."
@@ -119,7 +121,9 @@ class InputField(Document, frozen=True):
     max_length: StrictInt | None = Field(
         default=None, alias="maxLength", ge=0, description="Most characters."
     )
-    pattern: str | None = Field(default=None, description="A regular expression that must match somewhere.")
+    pattern: str | None = Field(
+        default=None, description="A regular expression that must match somewhere; without look-around."
+    )
     format: str | None = Field(
         default=None, description="A format of JSON Schema, such as `email` or `date`."
     )
@@ -155,7 +159,9 @@ class InputSpec(Document, frozen=True):
 
     fields: Mapping[str, InputField] | None = Field(default=None, description="The fields by name.")
     json_schema: JsonSchema | None = Field(
-        default=None, alias="schema", description="A JSON Schema of the input."
+        default=None,
+        alias="schema",
+        description="A JSON Schema of the whole input; references stay within it.",
     )
 
     @model_validator(mode="before")
@@ -205,29 +211,38 @@ class OutputSpec(Document, frozen=True):
 
 
 class StructuredOutput(Document, frozen=True):
-    """An answer that must fit a JSON Schema; the agent is asked again with the fault, at most so often."""
+    """What an answer must look like; one that does not fit the schema is INVALID_OUTPUT."""
 
     json_schema: JsonSchema = Field(alias="schema", description="JSON Schema of the answer.")
     repair_attempts: Annotated[StrictInt, Field(ge=0, le=10)] = Field(
-        default=1, description="How often the agent is asked to mend an answer that does not fit."
+        default=1,
+        description="How often the agent is asked to mend an answer that does not fit. "
+        "No effect in this version.",
     )
 
 
 class AgentCall(Document, frozen=True):
     """What is asked of which agent."""
 
-    agent: Text | None = Field(default=None, description="The agent; `defaults.agent` where it is left out.")
+    agent: Text | None = Field(
+        default=None,
+        description="The name of an agent of agents.yaml, as it is; `defaults.agent` where it is left out.",
+    )
     message: Annotated[object, TemplateText()] = Field(
-        description="What the agent is asked: text or any value."
+        description="What the agent is asked: text, or any value, whose types are kept."
     )
     model: Annotated[Text | None, TemplateText()] = Field(
-        default=None, description="The model the agent should use."
+        default=None, description="The model the agent should use; passed on to it."
     )
     temperature: Annotated[StrictFloat, Field(ge=0, le=2)] | None = Field(
-        default=None, description="The temperature the agent should use."
+        default=None, description="The temperature the agent should use; passed on to it."
     )
-    system: Annotated[Text | None, TemplateText()] = Field(default=None, description="The system prompt.")
-    output: StructuredOutput | None = Field(default=None, description="What the answer must look like.")
+    system: Annotated[Text | None, TemplateText()] = Field(
+        default=None, description="The system prompt; passed on to the agent."
+    )
+    output: StructuredOutput | None = Field(
+        default=None, description="What the answer must look like; anything where it is left out."
+    )
 
 
 class Compensation(AgentCall, frozen=True):
@@ -267,24 +282,42 @@ class Step(Document, frozen=True):
     request_fields: ClassVar[tuple[str, ...]] = ()
     """The fields that are rendered for an attempt, and so are part of what the attempt is asked."""
 
-    id: StepName = Field(description="The step's id, unique in the process.")
+    id: StepName = Field(description="The step's id, unique in the process; expressions read `steps.ID`.")
     type: str = Field(description="The kind of step.")
     name: str = Field(default="", description="A title for people; the id where it is left out.")
     description: str = Field(default="", description="What the step is for.")
-    depends_on: Names = Field(default=(), description="The steps this one waits for: an id or a list.")
+    depends_on: Names = Field(
+        default=(),
+        description="The steps this one waits for: an id or a list. The target of a route depends on its "
+        "gateway without saying so.",
+    )
     condition: ConditionSource | None = Field(
-        default=None, description="The step is skipped where this is false."
+        default=None,
+        description="Evaluated once per visit, when the edges allow the step; false: the step is skipped.",
     )
     join: Join = Field(
-        default="all", description="Wait for all edges, the first live one, or so many live ones."
+        default="all",
+        description="When the edges allow the step: once all are settled, at the first live one, or at so "
+        "many live ones.",
     )
-    timeout: Timeout | None = Field(default=None, description="The longest an attempt may take.")
-    retry: RetryPolicy | None = Field(default=None, description="How often the step is tried.")
+    timeout: Timeout | None = Field(
+        default=None,
+        description="The longest one attempt may take. An agent task without it takes that of `defaults`, "
+        "then the engine's, then 5 minutes; other types have none.",
+    )
+    retry: RetryPolicy | None = Field(
+        default=None,
+        description="How often the step is tried. Where it is left out, agent tasks take that of `defaults`, "
+        "then three attempts on transient failures; other types one.",
+    )
     on_interrupt: Literal["retry", "ask", "fail"] = Field(
-        default="retry", description="What happens to an attempt that was running when the engine died."
+        default="retry",
+        description="What happens to an attempt that was running when the engine died: it is repeated at "
+        "once, the execution pauses until somebody resumes it, or the step fails with INTERRUPTED.",
     )
     on_error: OnError | None = Field(
-        default=None, description="What happens once the step has failed for good."
+        default=None,
+        description="What happens once the step has failed for good; `fail_process` where it is left out.",
     )
     compensation: Compensation | None = Field(default=None, description="What undoes the step.")
     for_each: ForEach | None = Field(default=None, description="Run the step once per item of a list.")
@@ -309,12 +342,12 @@ class Route(Document, frozen=True):
     """One way out of a gateway."""
 
     condition: ConditionSource | None = Field(
-        default=None, description="When the route is taken; always if left out."
+        default=None, description="When the route holds; always if left out."
     )
     target: Text = Field(description="The step it leads to.")
     max_visits: MaxVisits | None = Field(
         default=None,
-        description="How often the target may be visited at most, where it comes before the gateway.",
+        description="The most visits of the target, where it comes before the gateway: there it is required.",
     )
 
 
@@ -323,12 +356,16 @@ class Gateway(Step, frozen=True):
 
     type: Literal["gateway"] = Field(default="gateway", description="The process divides.")
     gateway_type: Literal["exclusive", "inclusive", "parallel"] = Field(
-        default="exclusive", description="One route, every route that holds, or all routes."
+        default="exclusive",
+        description="The first route that holds, every one that holds, or all, without asking conditions.",
     )
     routes: tuple[Route, ...] = Field(
         default=(), description="The ways out, in the order in which they are tried."
     )
-    default_route: Text | None = Field(default=None, description="The step to go to where no route holds.")
+    default_route: Text | None = Field(
+        default=None,
+        description="The step to go to where no route holds; without it the gateway fails with NO_ROUTE.",
+    )
 
 
 class Timer(Step, frozen=True):
@@ -340,7 +377,8 @@ class Timer(Step, frozen=True):
     )
     until: Annotated[Text | None, TemplateText()] = Field(
         default=None,
-        description="A timestamp, an expression that yields one, or a time of day such as `09:30`.",
+        description="A timestamp, an expression that yields one, or a time of day such as `09:30`: the next "
+        "one. What has passed is due at once.",
     )
     timezone: Text = Field(
         default="UTC", description="Where a time of day, or a timestamp without offset, holds."
@@ -372,28 +410,38 @@ class ManualTrigger(Document, frozen=True):
 class ProcessDefinition(Document, frozen=True):
     """One process: what it takes, what it does, what it gives."""
 
-    name: ProcessName = Field(description="The process's name, unique in a store.")
+    name: ProcessName = Field(description="The process's name, by which its executions are listed.")
     version: Version = Field(
         default="1",
-        description="Published versions never change; executions keep the version they began with.",
+        description="For people; quoted where it holds a dot. An execution keeps the definition it began "
+        "with, whatever becomes of the file.",
     )
     description: str = Field(default="", description="What the process is for.")
     labels: Mapping[str, str] = Field(
-        default_factory=dict[str, str], description="Words to search executions by."
+        default_factory=dict[str, str],
+        description="Words to search executions by. No effect in this version.",
     )
     input: InputSpec = Field(
-        default_factory=lambda: InputSpec(), description="What an execution may be started with."
+        default_factory=lambda: InputSpec(),
+        description="What an execution may be started with, checked before anything is written; any object "
+        "where it is left out.",
     )
     defaults: Defaults = Field(
-        default_factory=lambda: Defaults(), description="What holds for agent tasks without own."
+        default_factory=lambda: Defaults(),
+        description="What holds for agent tasks that do not set their own.",
     )
     limits: Limits = Field(default_factory=lambda: Limits(), description="Bounds of a whole execution.")
-    triggers: tuple[ManualTrigger, ...] = Field(default=(), description="What starts the process.")
+    triggers: tuple[ManualTrigger, ...] = Field(
+        default=(),
+        description="What starts the process. No effect in this version: any process can be started by hand.",
+    )
     steps: tuple[Annotated[AnyStep, Field(discriminator="type")], ...] = Field(
-        min_length=1, max_length=MAX_STEPS, description="What the process does."
+        min_length=1, max_length=MAX_STEPS, description="What the process does: at least one step."
     )
     outputs: Annotated[tuple[OutputSpec, ...], BeforeValidator(_outputs_as_list)] = Field(
-        default=(), description="What it gives; else the output of each completed step without dependants."
+        default=(),
+        description="What it gives: a map of name to source, or a list. Left out: the output of each "
+        "completed step that nothing depends on, by its id.",
     )
 
     def step(self, step_id: str) -> Step | None:
