@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent
 REQUIREMENTS = ROOT / "requirements"
 PRIMARY = ROOT / ".venv"
 # What runs on the first Python alone.
-ONCE = ("tests/acceptance", "tests/docs")
+ONCE = ("tests/acceptance", "tests/docs", "tests/fuzz", "tests/proof")
 OTHERS = ROOT / ".venvs"
 OWN_UV = ROOT / ".uv"
 
@@ -304,7 +304,15 @@ def mutants(arguments: list[str]) -> int:
 
 
 def bench(arguments: list[str]) -> int:
-    become(primary_python(), str(ROOT / "benchmarks" / "throughput.py"), *arguments)
+    become(primary_python(), "-m", "benchmarks.run", *arguments)
+
+
+def fuzz(arguments: list[str]) -> int:
+    become(primary_python(), "-m", "tests.fuzz", *arguments)
+
+
+def proof(arguments: list[str]) -> int:
+    become(primary_python(), "-m", "tests.proof", *arguments)
 
 
 def take_option(arguments: list[str], name: str) -> tuple[str | None, list[str]]:
@@ -372,11 +380,16 @@ def lint(arguments: list[str]) -> int:
 
 
 def docs(arguments: list[str]) -> int:
-    """Build site/ from docs/ and mkdocs.yml; a link or a heading that is not there fails."""
+    """Build site/ from docs/ and mkdocs.yml; a stale table, a link or a heading that is not there fails."""
+    python = primary_python()
+    if "--write" in arguments:
+        return run([python, "-m", "tools.reference", "--write"])
+    if run([python, "-m", "tools.reference"]) != 0:
+        fail("tables are out of date: python3 dev.py docs --write, then look at what changed.")
     site = ROOT / "site"
     # From nothing: a page that was removed must leave neither itself nor links to it behind.
     shutil.rmtree(str(site), ignore_errors=True)
-    zensical = Path(primary_python()).parent / "zensical"
+    zensical = Path(python).parent / "zensical"
     if run([str(zensical), "build", "--strict", "--clean", *arguments]) != 0:
         fail("the site was not built; the warnings above name page, line and link.")
     say(f"The site is built. Open {site / 'index.html'}")
@@ -412,8 +425,10 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str, str]] = {
     "lint": (lint, "", "ruff, pyright and the layer rules"),
     "sim": (simulate, "--seeds N | --seed K", "simulate executions with crashes; replay one seed"),
     "mutants": (mutants, "[--suite S] [--only NAME]", "break the engine on purpose, see which tests notice"),
-    "bench": (bench, "[ARGS]", "measure throughput beside the raw limit of this disk"),
-    "docs": (docs, "", "build the documentation into site/; a broken link fails"),
+    "fuzz": (fuzz, "[--seconds N] [--target T]", "look for input that breaks something"),
+    "bench": (bench, "[--quick] [--peers] [--save]", "measure, beside the limit of this disk and others"),
+    "proof": (proof, "[--only PART] [--quick]", "everything, for hours; writes docs/proof/DATE.md"),
+    "docs": (docs, "[--write]", "build the documentation; --write: make its tables from the code"),
     "lock": (lock, "[--upgrade]", "write requirements/*.txt again"),
     "help": (show_help, "", "this list"),
 }

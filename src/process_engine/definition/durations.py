@@ -141,7 +141,8 @@ def _of_number(value: float) -> Duration:
     if value > MAX_DURATION_SECONDS:
         raise ValueError(_TOO_LONG)
     # `timedelta` tells microseconds apart; `normalize` and `f` give 90s, neither 90.000000s nor 9E+1s.
-    exact = Decimal(repr(value)).quantize(_MICROSECOND).normalize()
+    # `abs` for -0.0, which is not below zero and yet would be written with a sign.
+    exact = abs(Decimal(repr(value))).quantize(_MICROSECOND).normalize()
     return Duration(f"{exact:f}s", float(exact))
 
 

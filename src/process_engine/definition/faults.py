@@ -168,7 +168,9 @@ def in_words(value: object) -> str:
 
 
 def _wrong_kind(case: _Case) -> Fault:
-    wanted = list(dict.fromkeys(_KIND_WORDS[error["type"]] for error in case.details))
+    # What is wrong below a value of the wrong kind is told of the same place, and only follows from that.
+    kinds = (_KIND_WORDS[error["type"]] for error in case.details if error["type"] in _KIND_WORDS)
+    wanted = list(dict.fromkeys(kinds))
     if "a whole number" in wanted and "a number" in wanted:
         wanted.remove("a whole number")
     message = f"{case.subject} must be {' or '.join(wanted)}, not {in_words(case.value)}."

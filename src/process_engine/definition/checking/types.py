@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -80,17 +80,21 @@ def of_schema(schema: object) -> Place:
     given = cast("Schema", schema)
     properties, enum, items = given.get("properties"), given.get("enum"), given.get("items")
     combined = any(word in given for word in ("$ref", "anyOf", "oneOf", "allOf", "if", "patternProperties"))
-    kind, required = given.get("type"), given.get("required")
+    kind = given.get("type")
     return Place(
         kind=_OF_SCHEMA.get(kind) if isinstance(kind, str) else None,
         choices=tuple(cast("list[object]", enum)) if isinstance(enum, (list, tuple)) else None,
         fields=cast("Mapping[str, Schema]", properties) if isinstance(properties, Mapping) else None,
         closed=given.get("additionalProperties") is False and not combined,
         items=cast("Schema", items) if isinstance(items, Mapping) else None,
-        required=frozenset(cast("list[str]", required))
-        if isinstance(required, (list, tuple))
-        else frozenset(),
+        required=frozenset(_texts(given.get("required"))),
     )
+
+
+def _texts(value: object) -> Iterator[str]:
+    """The texts in a list. A schema that holds something else is refused elsewhere, and must be readable."""
+    if isinstance(value, (list, tuple)):
+        yield from (item for item in cast("Sequence[object]", value) if isinstance(item, str))
 
 
 def input_place(context: Context) -> Place:
