@@ -61,7 +61,8 @@ def _fields(kind: type[object]) -> str:
         told = (_parameter(value) for value in inspect.signature(kind).parameters.values())
     else:
         assert issubclass(kind, msgspec.Struct)
-        told = (_field(kind, field) for field in msgspec.structs.fields(kind))
+        derived = (_call(name, thing) for name, thing in vars(kind).items() if isinstance(thing, property))
+        told = (*(_field(kind, field) for field in msgspec.structs.fields(kind)), *derived)
     return "\n".join(f"- {code(field)}" for field in told)
 
 

@@ -181,7 +181,6 @@ def variables_of_programs() -> tuple[str, ...]:
         message="m",
         context=context,
         idempotency_key="k",
-        traceparent="t",
         model="m",
         temperature=0.1,
         system="s",

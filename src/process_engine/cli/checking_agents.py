@@ -195,10 +195,4 @@ def _question(agent: str, number: ExecutionId) -> AgentRequest:
         message=QUESTION,
         context=context,
         idempotency_key=f"check-{number}",
-        traceparent=_traceparent(number),
     )
-
-
-def _traceparent(number: ExecutionId) -> str:
-    digits = number.encode().hex()
-    return f"00-{digits[:32].ljust(32, '0')}-{digits[-16:]}-01"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import cast
 
 from process_engine.core.failures import CODES
@@ -40,16 +39,6 @@ class AgentTaskHandler:
         return Completed(output=reply.output, usage=reply.usage)
 
 
-def traceparent(correlation_id: str, effect_key: str, attempt: int) -> str:
-    """The W3C trace context of an attempt: one trace per execution tree, one span per attempt.
-
-    Derived from the ids alone, so that a repeated attempt and a replay carry the same.
-    """
-    trace = hashlib.sha256(correlation_id.encode()).hexdigest()[:32]
-    span = hashlib.sha256(f"{effect_key}#{attempt}".encode()).hexdigest()[:16]
-    return f"00-{trace}-{span}-01"
-
-
 def _request(context: StepContext) -> AgentRequest:
     fields = context.request
     return AgentRequest(
@@ -65,7 +54,6 @@ def _request(context: StepContext) -> AgentRequest:
             correlation_id=context.correlation_id,
         ),
         idempotency_key=context.effect_key,
-        traceparent=traceparent(context.correlation_id, context.effect_key, context.attempt),
         model=cast("str | None", fields.get("model")),
         temperature=cast("float | None", fields.get("temperature")),
         system=cast("str | None", fields.get("system")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -70,10 +71,20 @@ class AgentRequest(msgspec.Struct, frozen=True, kw_only=True):
     message: object
     context: AgentContext
     idempotency_key: str
-    traceparent: str
     model: str | None = None
     temperature: float | None = None
     system: str | None = None
+
+    @property
+    def traceparent(self) -> str:
+        """The W3C trace context of the attempt: one trace per execution tree, one span per attempt.
+
+        Derived from the ids alone, so that a repeated attempt and a replay carry the same.
+        """
+        trace = hashlib.sha256(self.context.correlation_id.encode()).hexdigest()[:32]
+        attempt = f"{self.idempotency_key}#{self.context.attempt}"
+        span = hashlib.sha256(attempt.encode()).hexdigest()[:16]
+        return f"00-{trace}-{span}-01"
 
 
 class AgentReply(msgspec.Struct, frozen=True, kw_only=True):

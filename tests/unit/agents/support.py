@@ -20,15 +20,12 @@ CONTEXT = AgentContext(
     attempt=3,
     correlation_id="root",
 )
-TRACE = "00-" + "1" * 32 + "-" + "2" * 16 + "-01"
 
 
 def a_request(
     message: object = "tides", *, agent: str = "writer", key: str = "e1/write/1", **more
 ) -> AgentRequest:
-    return AgentRequest(
-        agent=agent, message=message, context=CONTEXT, idempotency_key=key, traceparent=TRACE, **more
-    )
+    return AgentRequest(agent=agent, message=message, context=CONTEXT, idempotency_key=key, **more)
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from process_engine.config import read_agents_file
 from process_engine.errors import ConfigurationInvalid
 from process_engine.repositories.lock import StoreLock
 from process_engine.runtime.ports import AgentReply
-from tests.unit.agents.support import TRACE, a_request, eventually, failure_of
+from tests.unit.agents.support import a_request, eventually, failure_of
 
 HANGS = "sleep 600"
 STUBBORN = "trap '' TERM; echo ready >&2; while true; do sleep 600 & wait; done"
@@ -124,7 +124,7 @@ async def test_the_environment_holds_a_few_of_ours_what_env_names_and_the_call(
     assert "SECRET_OF_THE_ENGINE" not in seen
     assert (seen["LANG"], seen["HOME"], seen["A"]) == ("nb_NO.UTF-8", "/nowhere", "b")
     assert seen["PATH"] == os.environ["PATH"]
-    assert seen["TRACEPARENT"] == TRACE
+    assert seen["TRACEPARENT"] == a_request().traceparent
     assert {name: value for name, value in seen.items() if name.startswith("PROCESS_ENGINE_")} == {
         "PROCESS_ENGINE_IDEMPOTENCY_KEY": "e1/write/1",
         "PROCESS_ENGINE_EXECUTION_ID": "e1",

@@ -14,7 +14,7 @@ from process_engine.agents.http import HttpSettings
 from process_engine.agents.transport import retry_after
 from process_engine.core.results import Usage
 from process_engine.testing.agent_server import AgentServer, Behaviour
-from tests.unit.agents.support import TRACE, a_request, answer, eventually, failure, http_agent, raw_server
+from tests.unit.agents.support import a_request, answer, eventually, failure, http_agent, raw_server
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ async def test_headers_name_the_effect_the_trace_and_us():
 
     [(headers, _)] = agent.requests
     assert headers["Idempotency-Key"] == "e1/write/1"
-    assert headers["traceparent"] == TRACE
+    assert headers["traceparent"] == a_request().traceparent
     assert headers["Content-Type"] == "application/json"
     assert headers["User-Agent"] == f"process-engine/{__version__}"
     assert headers["Authorization"] == "Bearer token-1"

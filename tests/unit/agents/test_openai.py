@@ -15,7 +15,7 @@ from process_engine.core.results import Usage
 from process_engine.errors import ConfigurationInvalid
 from process_engine.runtime.ports import AgentCallFailed, AgentReply, AgentRequest
 from process_engine.testing.agent_server import AgentServer, Behaviour
-from tests.unit.agents.support import TRACE, a_request, eventually
+from tests.unit.agents.support import a_request, eventually
 
 KEY = "sk-1234567890abcdef"
 
@@ -89,7 +89,7 @@ async def test_a_question_is_one_chat_without_tools_or_streaming():
     assert body == {"model": "small", "messages": [{"role": "user", "content": "tides"}], "stream": False}
     assert headers["Authorization"] == f"Bearer {KEY}"
     assert headers["Idempotency-Key"] == "e1/write/1"
-    assert headers["traceparent"] == TRACE
+    assert headers["traceparent"] == a_request().traceparent
     assert headers["X-Team"] == "red"
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from process_engine.core.results import Completed, Failed, Usage
 from process_engine.handlers import AgentTaskHandler
-from process_engine.handlers.agent_task import MESSAGE_CHARACTERS, traceparent
+from process_engine.handlers.agent_task import MESSAGE_CHARACTERS
 from process_engine.ids import ExecutionId, StepId
 from process_engine.runtime.ports import AgentCallFailed, AgentReply, AgentRequest, Clock, StepContext
 
@@ -70,7 +70,7 @@ async def test_the_agent_learns_which_attempt_it_works_for():
     assert (request.agent, request.message) == ("writer", "Write.")
     assert (request.model, request.temperature, request.system) == ("large", 0.2, "Be brief.")
     assert request.idempotency_key == "e1/write/1"
-    assert request.traceparent == traceparent("root", "e1/write/1", 2)
+    assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-01", request.traceparent)
     about = request.context
     assert (about.execution_id, about.process, about.version) == ("e1", "tides", "3")
     assert (about.step_id, about.visit, about.attempt, about.correlation_id) == ("write", 1, 2, "root")
@@ -108,16 +108,16 @@ async def test_cancellation_is_not_swallowed():
         await executed(asyncio.CancelledError())
 
 
-def test_a_traceparent_follows_from_the_ids_alone():
-    one = traceparent("root", "e1/write/1", 1)
+async def requested(*, attempt: int) -> AgentRequest:
+    agent = OneAgent(AgentReply(output=1))
+    await AgentTaskHandler(agent).execute(context(attempt))
+    return agent.requests[0]
 
-    assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-01", one)
-    assert one == traceparent("root", "e1/write/1", 1)
 
-
-def test_attempts_of_one_tree_are_spans_of_one_trace():
-    [_, trace, span, _] = traceparent("root", "e1/write/1", 1).split("-")
-    [_, again_trace, again_span, _] = traceparent("root", "e1/write/1", 2).split("-")
+async def test_attempts_of_one_tree_are_spans_of_one_trace():
+    [_, trace, span, _] = (await requested(attempt=1)).traceparent.split("-")
+    [_, again_trace, again_span, _] = (await requested(attempt=2)).traceparent.split("-")
 
     assert trace == again_trace
     assert span != again_span
+    assert (await requested(attempt=1)).traceparent == f"00-{trace}-{span}-01"
