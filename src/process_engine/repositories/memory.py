@@ -6,7 +6,7 @@ so nothing that a caller changes later, in what it wrote or in what it read, can
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -178,6 +178,11 @@ class MemoryRepository:
             HEAD.decode(rows.heads[execution_id]),
             {step: STEP.decode(text) for step, text in sorted(rows.steps[execution_id].items())},
         )
+
+    async def load_many(self, execution_ids: Collection[ExecutionId]) -> Sequence[Snapshot]:
+        """The committed states of those executions that there are."""
+        found = [await self.load(id) for id in dict.fromkeys(execution_ids)]
+        return [snapshot for snapshot in found if snapshot is not None]
 
     async def load_definition(self, hash: DefinitionHash) -> StoredDefinition | None:
         """The definition with this content hash."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import cast
 
 from process_engine.core.state import ExecutionStatus, Snapshot
@@ -22,6 +24,18 @@ LOAD = """
     UNION ALL
     SELECT 2, step_id, state FROM steps WHERE execution = (SELECT number FROM executions WHERE id = ?1)
     ORDER BY 1, 2
+"""
+# As `LOAD`, for many. The rows of an execution lie together, in the same order.
+LOAD_MANY = """
+    WITH wanted AS MATERIALIZED (
+        SELECT number, created FROM executions WHERE id IN (SELECT value FROM json_each(?1))
+    )
+    SELECT number, 0, '', created FROM wanted
+    UNION ALL
+    SELECT execution, 1, '', head FROM heads JOIN wanted ON execution = number
+    UNION ALL
+    SELECT execution, 2, step_id, state FROM wanted JOIN steps ON execution = number
+    ORDER BY 1, 2, 3
 """
 _LIST = """
     SELECT id, process, version, status, created_at, head ->> 'started_at', head ->> 'completed_at'
@@ -98,6 +112,16 @@ def snapshot(rows: Sequence[Row]) -> Snapshot | None:
         records.HEAD.decode(head),
         {step: records.STEP.decode(text) for _, step, text in steps},
     )
+
+
+def snapshots(rows: Sequence[Row]) -> list[Snapshot]:
+    """The executions that the rows of `LOAD_MANY` make."""
+    found: list[Snapshot] = []
+    for _, own in groupby(rows, key=itemgetter(0)):
+        loaded = snapshot([row[1:] for row in own])
+        if loaded is not None:
+            found.append(loaded)
+    return found
 
 
 def summary(row: Row) -> ExecutionSummary:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import json
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -230,6 +231,11 @@ class SqliteRepository:
     async def load(self, execution_id: ExecutionId) -> Snapshot | None:
         """The committed state of an execution, None if there is none; steps in the order of their ids."""
         return queries.snapshot(await self._opened().near.read(queries.LOAD, (execution_id,)))
+
+    async def load_many(self, execution_ids: Collection[ExecutionId]) -> Sequence[Snapshot]:
+        """The committed states of those executions that there are."""
+        ids = json.dumps(list(execution_ids))
+        return queries.snapshots(await self._opened().near.read(queries.LOAD_MANY, (ids,)))
 
     async def load_definition(self, hash: DefinitionHash) -> StoredDefinition | None:
         """The definition with this content hash."""

@@ -23,6 +23,7 @@ from process_engine.errors import (
     NotFound,
     ProcessEngineError,
     StorageError,
+    StorageIncompatible,
     StorageUnavailable,
 )
 from process_engine.ids import ExecutionId
@@ -223,6 +224,7 @@ class Loop:
 
     async def _decide(self, batch: list[_Entry]) -> list[Transition]:
         """Decide every command of the batch in order; each sees what those before it did."""
+        await self._load_together(batch)
         latest: dict[ExecutionId, Execution] = {}
         transitions: list[Transition] = []
         for entry in batch:
@@ -274,6 +276,23 @@ class Loop:
         """The committed state from the store, kept from now on. For the loop alone: it is the only writer."""
         execution = await self._stored(execution_id)
         return self._remember(execution) if execution is not None else None
+
+    async def _load_together(self, batch: list[_Entry]) -> None:
+        """Load what several commands are about at once: after a crash that is every open execution."""
+        missing = {
+            entry.command.execution_id
+            for entry in batch
+            if not entry.is_new and entry.command.execution_id not in self._executions
+        }
+        if len(missing) < 2:
+            return
+        try:
+            for snapshot in await self._repository.load_many(missing):
+                plan = await self._plans.load(snapshot.created.definition_hash)
+                self._remember(restore(plan, snapshot))
+        except StorageIncompatible as error:
+            # One of them is damaged: loaded one by one, it costs its own commands and no others.
+            log.warning("not loaded together: %s", error)
 
     async def _stored(self, execution_id: ExecutionId) -> Execution | None:
         snapshot = await self._repository.load(execution_id)

@@ -293,6 +293,10 @@ class ExecutionRepository(Protocol):
         """The committed state of an execution, None if there is none."""
         ...
 
+    async def load_many(self, execution_ids: Collection[ExecutionId]) -> Sequence[Snapshot]:
+        """The committed states of those executions that there are, in any order, as `load` gives each."""
+        ...
+
     async def load_definition(self, hash: DefinitionHash) -> StoredDefinition | None:
         """The definition with this content hash."""
         ...

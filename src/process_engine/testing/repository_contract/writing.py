@@ -140,6 +140,20 @@ class CommitPromises(StoreUnderContract):
         expect(loaded and loaded.steps, {"s": other, "t": DONE})
 
     @on_a_store
+    async def test_many_executions_are_loaded_together_as_each_by_itself(
+        self, store: ExecutionRepository, clock: StillClock
+    ) -> None:
+        ids = [ExecutionId(id) for id in ("b", "a", "c")]
+        await store.commit([begun(id, steps={"z": DONE, "b": RUNNING}) for id in ids], store.fence)
+        await store.commit([begun("d")], store.fence)
+
+        for wanted in ([], ids[:1], ids, [*ids, ExecutionId("nobody")]):
+            together = {one.created.execution_id: one for one in await store.load_many(wanted)}
+            alone = {id: await store.load(id) for id in wanted}
+            expect(together, {id: one for id, one in alone.items() if one is not None})
+            expect([list(one.steps) for one in together.values()], [["b", "z"]] * len(together))
+
+    @on_a_store
     async def test_steps_are_loaded_in_the_order_of_their_ids(
         self, store: ExecutionRepository, clock: StillClock
     ) -> None:
