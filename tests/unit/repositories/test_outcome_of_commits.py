@@ -8,12 +8,13 @@ from pathlib import Path
 import apsw
 import pytest
 
-from process_engine.errors import StorageUnavailable
+from process_engine.errors import InternalError, StorageUnavailable
+from process_engine.ids import ExecutionId
 from process_engine.repositories import connection as disk
 from process_engine.repositories import migrations
 from process_engine.repositories.sqlite import SqliteRepository, Synchronous
 from process_engine.repositories.writer import Writer
-from tests.contract.samples import begun
+from tests.contract.samples import begun, execution, transition
 from tests.contract.stores import StillClock
 from tests.unit.repositories.faulty_vfs import NAME, faulty_vfs
 
@@ -70,6 +71,19 @@ async def test_a_commit_is_synced_before_it_returns_unless_that_was_given_up(
     await store.commit([begun("b")], store.fence)
 
     assert syncs.count - before == wanted
+    await store.close()
+
+
+async def test_a_batch_of_which_one_row_is_refused_leaves_none_of_its_rows(tmp_path: Path):
+    store = SqliteRepository(tmp_path / "store.db")
+    await store.open(clock=StillClock())
+    await store.commit([begun("a"), transition(execution("a", sequence=2))], store.fence)
+
+    with pytest.raises(InternalError):
+        await store.commit([begun("b"), transition(execution("a", sequence=2))], store.fence)
+
+    assert await store.load(ExecutionId("b")) is None
+    assert len(await store.feed()) == 2
     await store.close()
 
 
