@@ -34,8 +34,8 @@ from process_engine.runtime.ports import Clock, ExecutionRepository, Fence
 log = logging.getLogger(__name__)
 
 # Commands in one commit. Enough to share a sync among many, few enough to keep the event loop responsive:
-# about 20 ms of work.
-MOST_COMMANDS = 256
+# about 10 ms of work.
+MOST_COMMANDS = 100
 # Executions kept in memory; others are loaded when something happens to them.
 MOST_EXECUTIONS = 2000
 # Tries of one commit while the store does not answer, with growing pauses: about 6 s together.
@@ -153,6 +153,9 @@ class Loop:
             with self._clock.outstanding():
                 while self._inbox:
                     await self._turn()
+                    if self._inbox:
+                        # A fast commit waits for nothing: others would not get a turn until nothing is left.
+                        await asyncio.sleep(0)
                 self._arrived.clear()
 
     async def _turn(self) -> None:
