@@ -1,5 +1,6 @@
 """Deliberate breakages of the engine: a simulation that does not find them proves nothing."""
 
+import sys
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -8,11 +9,19 @@ from msgspec.structs import replace
 
 from process_engine.core import decide, edges, evolve, moves, plan
 from process_engine.core.backoff import Retry
+from process_engine.core.commands import StartExecution
 from process_engine.core.edges import EdgeState
 from process_engine.core.state import StepStatus
+from process_engine.core.transition import Transition
 from process_engine.core.work import WorkKind
+from process_engine.errors import CommandRejected
 from process_engine.repositories.memory import MemoryRepository
-from process_engine.testing.simulated_engine import SimulatedEngine
+from process_engine.runtime import inbox, ownership
+from process_engine.runtime.engine import Engine
+from process_engine.runtime.feed import InMemoryEventBus
+from process_engine.runtime.loop import Loop
+from process_engine.runtime.ports import InboxAnswer
+from process_engine.runtime.steps import StepRunner
 
 Patch = pytest.MonkeyPatch
 MUTANTS: dict[str, Callable[[Patch], None]] = {}
@@ -21,6 +30,14 @@ MUTANTS: dict[str, Callable[[Patch], None]] = {}
 def mutant(breakage):
     MUTANTS[breakage.__name__] = breakage
     return breakage
+
+
+def everywhere(patch: Patch, original: object, replacement: object) -> None:
+    """Replace a function in every module of the engine that has imported it."""
+    name = original.__name__
+    for module in list(sys.modules.values()):
+        if module.__name__.startswith("process_engine.") and getattr(module, name, None) is original:
+            patch.setattr(module, name, replacement)
 
 
 # ---------------------------------------------------------------- the core
@@ -240,13 +257,14 @@ def work_item_dropped_before_the_commit(patch: Patch):
 
 @mutant
 def effect_before_commit(patch: Patch):
-    original = SimulatedEngine.commit
+    original = Loop._decide
 
-    def hasty(self, transitions):
-        self.release(transitions)
-        original(self, transitions)
+    async def hasty(self, batch):
+        transitions = await original(self, batch)
+        self._on_release(transitions)
+        return transitions
 
-    patch.setattr(SimulatedEngine, "commit", hasty)
+    patch.setattr(Loop, "_decide", hasty)
 
 
 @mutant
@@ -291,34 +309,125 @@ def large_value_not_written(patch: Patch):
 
 @mutant
 def timers_not_armed_again_after_a_crash(patch: Patch):
-    original = SimulatedEngine.recover
+    original = ownership.take_over
 
-    def forgetful(self):
-        original(self)
-        self.timers.clear()
+    async def forgetful(repository, *, adopts, interrupt, arm):
+        await original(repository, adopts=adopts, interrupt=interrupt, arm=lambda item: None)
 
-    patch.setattr(SimulatedEngine, "recover", forgetful)
+    everywhere(patch, original, forgetful)
 
 
 @mutant
 def attempts_not_taken_up_after_a_crash(patch: Patch):
-    original = SimulatedEngine.recover
+    original = ownership.take_over
 
-    def forgetful(self):
-        original(self)
-        self.waiting.clear()
+    async def forgetful(repository, *, adopts, interrupt, arm):
+        await original(repository, adopts=adopts, interrupt=lambda command: None, arm=arm)
 
-    patch.setattr(SimulatedEngine, "recover", forgetful)
+    everywhere(patch, original, forgetful)
 
 
 @mutant
 def start_acknowledged_before_its_commit(patch: Patch):
-    original = SimulatedEngine.turn
+    original = Loop._decide
 
-    def hasty(self, size):
-        for pending in self.waiting[:size]:
-            if pending.answer is not None:
-                self.outside.acknowledged[pending.command.execution_id] = True
-        original(self, size)
+    async def hasty(self, batch):
+        transitions = await original(self, batch)
+        for entry in batch:
+            decided = isinstance(entry.outcome, Transition) and isinstance(entry.command, StartExecution)
+            if decided and entry.future is not None and not entry.future.done():
+                entry.future.set_result(entry.outcome.execution)
+        return transitions
 
-    patch.setattr(SimulatedEngine, "turn", hasty)
+    patch.setattr(Loop, "_decide", hasty)
+
+
+@mutant
+def commit_of_unknown_outcome_taken_for_written(patch: Patch):
+    async def trusting(self, transitions):
+        return True
+
+    patch.setattr(Loop, "_is_written", trusting)
+
+
+@mutant
+def commit_of_unknown_outcome_taken_for_lost(patch: Patch):
+    async def gloomy(self, transitions):
+        return False
+
+    patch.setattr(Loop, "_is_written", gloomy)
+
+
+@mutant
+def withdrawn_attempt_goes_on(patch: Patch):
+    patch.setattr(StepRunner, "cancel", lambda self, execution_id, key: None)
+
+
+@mutant
+def attempt_never_times_out(patch: Patch):
+    patch.setattr(sys.modules[StepRunner.__module__], "_timeout_seconds", lambda attempt: None)
+
+
+@mutant
+def early_timer_not_armed_again(patch: Patch):
+    patch.setattr(Engine, "_rearm", lambda self, command, execution: None)
+
+
+@mutant
+def inbox_command_answered_and_not_carried_out(patch: Patch):
+    async def polite(entry, submit):
+        return InboxAnswer(status="running")
+
+    patch.setattr(inbox, "_carry_out", polite)
+
+
+@mutant
+def refusal_of_an_inbox_command_swallowed(patch: Patch):
+    original = inbox._carry_out
+
+    async def silent(entry, submit):
+        answer = await original(entry, submit)
+        return InboxAnswer(status="running") if answer.error_code == CommandRejected.code else answer
+
+    patch.setattr(inbox, "_carry_out", silent)
+
+
+@mutant
+def listeners_hear_of_what_is_not_stored(patch: Patch):
+    original = Loop._decide
+
+    async def hasty(self, batch):
+        transitions = await original(self, batch)
+        owner = self._on_release.__self__
+        owner.event_bus.publish([event for done in transitions for event in done.events])
+        return transitions
+
+    patch.setattr(Loop, "_decide", hasty)
+
+
+@mutant
+def listeners_miss_events(patch: Patch):
+    original = InMemoryEventBus.publish
+    patch.setattr(InMemoryEventBus, "publish", lambda self, events: original(self, events[:3]))
+
+
+@mutant
+def waiting_callers_forgotten(patch: Patch):
+    original = Engine._tell
+
+    def forgetful(self, execution):
+        if execution.head.sequence % 5:
+            original(self, execution)
+
+    patch.setattr(Engine, "_tell", forgetful)
+
+
+@mutant
+def key_of_an_effect_names_the_attempt(patch: Patch):
+    original = StepRunner._context
+
+    async def chatty(self, attempt, seconds):
+        context = await original(self, attempt, seconds)
+        return replace(context, effect_key=f"{context.effect_key}/{context.attempt}")
+
+    patch.setattr(StepRunner, "_context", chatty)

@@ -67,8 +67,10 @@ def may_start(draft: Draft) -> bool:
 
 def _consider(draft: Draft, step: StepPlan) -> None:
     """The edges allow the step: its condition decides, once per visit."""
+    # A visit that was begun before, and is retried, had its answer then.
+    begun = draft.state.step(step.id).attempt > 0
     try:
-        wanted = step.condition is None or step.condition.evaluate(draft.scope) is True
+        wanted = begun or step.condition is None or step.condition.evaluate(draft.scope) is True
     except ExpressionError as error:
         fail_for_good(draft, step, Failure("EXPRESSION_ERROR", f"condition: {error}", step.id), NO_USAGE)
         return

@@ -11,7 +11,17 @@ from random import Random
 
 from process_engine.definition.document import ProcessDefinition
 
-MAX_STEPS = 12
+# Most are small, so that all of it is run through; a few are as large as people write them.
+MAX_STEPS = 40
+_SIZES = (*range(1, 13), 16, 24, MAX_STEPS)
+_WEIGHTS = (*(8 for _ in range(1, 13)), 2, 1, 1)
+# Shorter and longer than the waits of agents; and what most answers fit, and some do not.
+_TIMEOUTS = ("1s", "5s", "1m", "10m")
+_SCHEMAS: tuple[dict[str, object], ...] = (
+    {"type": "object"},
+    {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer", "maximum": 8}}},
+    {"type": ["object", "string", "null"]},
+)
 # Waits of very different length, so that deadlines, retries and timers meet in every order.
 _DELAYS = ("0s", "250ms", "1s", "5s", "30s", "2m", "1h")
 _CODES = ("AGENT_ERROR", "INVALID_OUTPUT", "HANDLER_ERROR", "AGENT_UNAVAILABLE", "TIMEOUT")
@@ -27,7 +37,7 @@ class _Sketch:
 
     def __init__(self, rng: Random) -> None:
         self.rng = rng
-        self.size = rng.choice((1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, MAX_STEPS))
+        self.size = rng.choices(_SIZES, _WEIGHTS)[0]
         self.ids = [f"s{number}" if rng.random() < 0.8 else f"s-{number}" for number in range(self.size)]
         self.sources: list[set[int]] = [set() for _ in range(self.size)]
         self.handled: list[set[int]] = [set() for _ in range(self.size)]
@@ -36,16 +46,18 @@ class _Sketch:
         self.shape = rng.choice(("mixed", "mixed", "fan", "chain"))
         # Swarm testing: each process has its own taste, so that rare constructs meet in numbers now and then.
         self.tastes: dict[str, float] = {}
+        self.given: dict[str, object] = {}
 
     def document(self, name: str) -> dict[str, object]:
+        self.given = self.defaults() if self.rng.random() < 0.3 else {}
         for number in range(self.size):
             self.made.append(self.step(number))
         steps = list(self.made)
         if self.rng.random() < 0.5:
             self.rng.shuffle(steps)
         document: dict[str, object] = {"name": name, "steps": steps, "limits": self.limits()}
-        if self.rng.random() < 0.3:
-            document["defaults"] = self.defaults()
+        if self.given:
+            document["defaults"] = self.given
         if self.rng.random() < 0.4:
             document["outputs"] = {"result": {"is": self.template(self.size)}, "n": "{{ input.n }}"}
         return document
@@ -70,6 +82,8 @@ class _Sketch:
             defaults["retry"] = self.retry()
         if self.chance(0.3):
             defaults["on_error"] = "skip_step"
+        if self.chance(0.3, "timeout"):
+            defaults["timeout"] = self.rng.choice(_TIMEOUTS)
         return defaults
 
     # ------------------------------------------------------------ steps
@@ -111,11 +125,16 @@ class _Sketch:
 
     def agent_task(self, number: int) -> dict[str, object]:
         step: dict[str, object] = {"type": "agent_task", "message": self.template(number)}
-        step["agent"] = f"agent-{number % 3}"
+        if self.chance(0.9) or "agent" not in self.given:
+            step["agent"] = f"agent-{number % 3}"
         if self.chance(0.5, "retry"):
             step["retry"] = self.retry()
         if self.chance(0.3, "on_interrupt"):
             step["on_interrupt"] = self.rng.choice(("ask", "fail", "retry"))
+        if self.chance(0.2, "timeout"):
+            step["timeout"] = self.rng.choice(_TIMEOUTS)
+        if self.chance(0.15, "schema"):
+            step["output"] = {"schema": self.rng.choice(_SCHEMAS)}
         if self.chance(0.2):
             step["model"] = "{{ input.model | default('small') }}"
         return step

@@ -1,397 +1,378 @@
-"""What happens in a simulation: first a storm of everything at once, then quiet in which all must settle."""
+"""What happens in the first phase of a simulation: everything at once, and faults of every kind."""
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Callable, Sequence
-from datetime import timedelta
-from decimal import Decimal
+from datetime import datetime
+from itertools import accumulate
 from random import Random
 
-from process_engine.core.commands import (
-    AnyCommand,
-    CancelExecution,
-    PauseExecution,
-    RecordResult,
-    ResumeExecution,
-    RetryStep,
-    StartExecution,
-)
 from process_engine.core.config import ExecutionConfig
-from process_engine.core.plan import Plan
-from process_engine.core.results import Completed, Failed, Usage
-from process_engine.core.state import Execution, ExecutionStatus
-from process_engine.core.transition import Transition
-from process_engine.core.values import pack
-from process_engine.errors import CommandRejected
-from process_engine.ids import ExecutionId, StepId
-from process_engine.repositories.memory import MemoryRepository
-from process_engine.testing.random_processes import random_process
-from process_engine.testing.simulated_engine import EngineCrashed, SimulatedEngine, run_now, wake_up
-from process_engine.testing.simulated_world import Call, World
+from process_engine.errors import OwnershipLost, StorageUnavailable
+from process_engine.testing.answers import Answers
+from process_engine.testing.disks import Disk, begin
+from process_engine.testing.faults import FAILURES, Fates
+from process_engine.testing.judge import Judge, PromiseBroken, Scrutiny
+from process_engine.testing.people import People
+from process_engine.testing.simulated_ports import COMMIT, WRITES, Call, Operation
+from process_engine.testing.simulated_process import SimulatedProcess
+from process_engine.testing.simulated_time import SimulatedClock, SimulatedTime
+from process_engine.testing.telling import Teller
 
 # Enough for each execution to get halfway on average; the quiet phase does the rest.
-STORM_STEPS_PER_EXECUTION = 45
-# Every turn of the quiet phase settles something; the longest bounded loops need a few hundred.
-QUIET_TURNS = 3000
-# More than a state keeps in place, so that it becomes a reference.
-_LARGE = "x" * 70_000
-_FAULTS = ("crash before commit", "crash after commit", "acknowledgement lost", "commit refused")
-_TRANSIENT = ("AGENT_UNAVAILABLE", "AGENT_TIMEOUT", "TIMEOUT")
-_HARD = ("AGENT_ERROR", "INVALID_OUTPUT", "HANDLER_ERROR")
+STORM_STEPS_PER_EXECUTION = 100
+# Turns of one event loop until it has nothing left to do; more mean that it runs in circles.
+TURNS_TO_REST = 1_000
+
+Choice = tuple[float, Callable[[], bool], Callable[[], object]]
+"""How likely it is beside the others, whether it can happen now, and what happens."""
 
 
 class Storm:
-    """One simulation: `rng` decides everything that happens in `world`."""
+    """One simulation: `rng` decides everything that happens."""
 
-    def __init__(self, rng: Random, world: World, *, executions: int) -> None:
+    def __init__(
+        self, rng: Random, disk: Disk, *, executions: int, scrutiny: Scrutiny = Scrutiny.USUAL
+    ) -> None:
         self.rng = rng
-        self.world = world
-        self.to_start = executions
+        self.disk = disk
+        self.time = SimulatedTime()
+        self.teller = Teller(self.time)
+        self.judge = Judge(begin(disk, SimulatedClock(self.time)), self.time, self.teller, scrutiny)
+        self.answers = Answers(rng)
+        self.people = People(rng, disk, self.judge, self.time, executions)
+        self.executions = executions
         self.quiet = False
-        self.started: list[ExecutionId] = []
-        self.starts: dict[ExecutionId, Plan] = {}
-        self.answers = 0
-        # Some seeds are calm, some hardly get a commit through.
-        self.fault_rate = rng.choice((0.0, 0.02, 0.1, 0.3))
-        self.failure_rate = rng.choice((0.0, 0.1, 0.3, 0.6))
-        self.cancel_weight = rng.choice((0, 1, 4))
-        self.engine = self._new_engine()
-        self.zombies: list[SimulatedEngine] = []
-        self.past: list[RecordResult] = []
+        self.fates = Fates(rng)
+        # How often a process is left to itself until it rests, and not after one turn of its loop.
+        self.haste = rng.choice((0.2, 0.7, 0.95))
+        self.clock_trouble = rng.choice((0.0, 0.05, 0.2))
+        self.fault: BaseException | None = None
+        self.zombies: list[SimulatedProcess] = []
+        self.owner: SimulatedProcess | None = None
+        self.given_up: list[Call] = []
+        self._names = 0
+        self.process = self._new_process()
+
+    def end(self) -> None:
+        """End every process that there still is."""
+        for process in (self.process, *self.zombies):
+            if not process.loop.dead:
+                process.kill()
 
     # ------------------------------------------------------------ phases
 
     def run(self) -> None:
-        """Storm, then quiet, then the last look at everything.
+        """As many steps as bring each execution about halfway.
 
         Raises:
-            AssertionError: a promise was broken, or something never came to its end.
+            AssertionError: a promise was broken.
         """
-        actions = self._actions()
-        for _ in range(STORM_STEPS_PER_EXECUTION * self.to_start):
-            try:
-                self.rng.choice(actions)()
-            except EngineCrashed:
-                self.crash()
-        self.settle()
-        self.last_look()
+        choices = self._choices()
+        weights = list(accumulate(weight for weight, _, _ in choices))
+        for _ in range(STORM_STEPS_PER_EXECUTION * self.executions):
+            self._step(choices, weights)
 
-    def _actions(self) -> list[Callable[[], None]]:
+    def _choices(self) -> list[Choice]:
         """What can happen, each as often as is likely; a seed's taste may leave one out, or make it rage."""
-        needed = ((self.start, 3), (self.answer, 12), (self.take_turn, 14), (self.pass_time, 5))
-        spice = (
-            (self.repeat_answer, 2),
-            (self.answer_late, 2),
-            (self.forge_answer, 1),
-            (self.operate, 3),
-            (self.forget, 1),
-            (self.wake_early, 1),
-            (self.crash_between, 1),
-            (self.take_over, 1),
-            (self.let_zombie_act, 1),
+        needed: tuple[Choice, ...] = (
+            (20.0, lambda: self.process.loop.is_busy, self.take_turn),
+            (16.0, lambda: bool(self.process.store.operations), self.operate_store),
+            (8.0, lambda: bool(self.process.agents.open), self.answer),
+            (3.0, lambda: True, self.pass_time),
+            (2.0, lambda: bool(self.people.to_start) and self._listens(), self.start),
+            (6.0, lambda: self.process.failure is not None, self.leave_failed),
+            (0.2, self._listens, lambda: self.process.probe()),
+            (3.0, lambda: bool(self.zombies), self.let_zombie_act),
         )
-        tasted = ((action, weight * self.rng.choice((0, 1, 1, 3))) for action, weight in spice)
-        return [action for action, weight in (*needed, *tasted) for _ in range(weight)]
+        spice: tuple[Choice, ...] = (
+            (0.6, self._listens, lambda: self.people.operate(self.process)),
+            (0.3, self._listens, lambda: self.people.look(self.process)),
+            (0.15, self._listens, lambda: self.people.start_again(self.process)),
+            (0.15, lambda: True, self.people.give_again),
+            (0.15, lambda: bool(self.given_up), self.answer_late),
+            (0.15, lambda: bool(self.process.agents.open), self.forge_answer),
+            (0.15, lambda: True, self.people.wake_early),
+            (0.3, lambda: self.process.clock.next_due is not None, self.run_ahead),
+            (0.04, lambda: True, self.crash_between),
+            (0.04, lambda: True, self.take_over),
+            (0.03, lambda: not self.process.is_stopping, self.stop_in_order),
+            (0.03, lambda: not self.fates.is_out, self.begin_outage),
+        )
+        tastes = ((weight * self.rng.choice((0, 1, 1, 3)), when, act) for weight, when, act in spice)
+        return [*needed, *(choice for choice in tastes if choice[0])]
 
-    def settle(self) -> None:
-        """The quiet phase: no faults, everybody answers; all must end within a bounded number of turns."""
-        self.quiet = True
-        self.world.tell("-- quiet")
-        while self.to_start:
-            self.start()
-        for _ in range(QUIET_TURNS):
-            self.world.counts["quiet turns"] += 1
-            self.engine.poll_inbox()
-            self.engine.fire_due()
-            if self.engine.waiting:
-                self.engine.turn(self.rng.randint(1, 20))
-            elif not self._go_on():
+    def _listens(self) -> bool:
+        return self.process.listens
+
+    def _step(self, choices: Sequence[Choice], weights: Sequence[float]) -> None:
+        """One thing happens, of those that can; time can always pass."""
+        if self.process.has_ended:
+            self.succeed()
+        while True:
+            _, can_happen, happen = choices[bisect(weights, self.rng.random() * weights[-1])]
+            if can_happen():
                 break
-        left = {execution_id: self._status(execution_id) for execution_id in self.started}
-        stuck = {key: status for key, status in left.items() if status is not None and not status.is_final}
-        assert not stuck, f"never came to an end: {stuck}"
+        happen()
+        self.check()
 
-    def _go_on(self) -> bool:
-        """Do what is needed for things to go on; False if nothing is."""
-        calls = [call for call in self.world.calls if call.engine is self.engine]
-        held = [
-            key
-            for key in self.started
-            if self._status(key) in (ExecutionStatus.PENDING, ExecutionStatus.PAUSED)
-        ]
-        due = self.engine.next_due()
-        if held and self.rng.random() < 0.5:
-            self.engine.submit(ResumeExecution(execution_id=self.rng.choice(held)))
-        elif calls:
-            self._answer(self.rng.choice(calls))
-        elif due is not None:
-            self.world.time.moment = max(self.world.time.moment, due)
-        elif held:
-            self.engine.submit(ResumeExecution(execution_id=self.rng.choice(held)))
-        else:
-            return False
-        return True
+    def check(self) -> None:
+        """Raise the fault that came up meanwhile, if any did."""
+        if self.fault is not None:
+            raise self.fault
 
-    def last_look(self) -> None:
-        """Nothing may be left over: no work, no call, no acknowledged start that is not there."""
-        rows = self.world.tables.rows
-        assert not rows.work, f"work is left over: {rows.work}"
-        left = (*self.engine.running, *self.engine.timers)
-        assert not left, f"the engine waits for {left}, which is settled"
-        for execution_id in self.world.acknowledged:
-            assert execution_id in rows.heads, f"I10: the acknowledged start of {execution_id} is lost"
-        for execution_id, record in self.world.records.items():
-            events = run_now(self.world.reader.events(execution_id, limit=10**6))
-            assert list(events) == record.events, f"the history of {execution_id} was changed afterwards"
+    def blame(self, fault: BaseException) -> None:
+        """Note a fault that came up where it cannot be raised; the first one counts."""
+        self.fault = self.fault or fault
 
-    def _status(self, execution_id: ExecutionId) -> ExecutionStatus | None:
-        summary = self.world.tables.rows.summaries.get(execution_id)
-        return summary.status if summary is not None else None
+    def calm_down(self) -> None:
+        """No faults any more, and only one process."""
+        self.quiet = True
+        self.teller.tell("-- quiet")
+        for zombie in self.zombies:
+            self.bury(zombie)
+        self.zombies.clear()
+        self.process.probe()
 
-    # ------------------------------------------------------------ starts and commands
+    # ------------------------------------------------------------ processes
 
-    def start(self) -> None:
-        """Ask for a new execution."""
-        if not self.to_start:
-            return
-        self.to_start -= 1
-        number = len(self.started)
-        execution_id = ExecutionId(f"e{number}")
-        definition = random_process(self.rng, f"p{number}")
-        plan = self.world.adopt(definition)
-        self.world.keep_definition(self.engine, definition)
-        self.started.append(execution_id)
-        value, blobs = pack(self._input())
-        self.starts[execution_id] = plan
-        command = StartExecution(
-            execution_id=execution_id,
-            input=value,
-            blobs=blobs,
-            config=self._config(),
-            hold=self.rng.random() < 0.15,
-        )
-        self.engine.submit(command, self._acknowledge(execution_id))
-
-    def _acknowledge(self, execution_id: ExecutionId):
-        def told(answer: Execution | CommandRejected) -> None:
-            if isinstance(answer, Execution):
-                self.world.acknowledged[execution_id] = True
-
-        return told
-
-    def _input(self) -> dict[str, object]:
-        given: dict[str, object] = {
-            "flag": self.rng.random() < 0.5,
-            "n": self.rng.randint(0, 30),
-            "agent": "agent-x",
-        }
-        if self.rng.random() < 0.1:
-            given["pad"] = _LARGE
-        return given
-
-    def _config(self) -> ExecutionConfig:
-        return ExecutionConfig(
+    def _new_process(self) -> SimulatedProcess:
+        self._names += 1
+        config = ExecutionConfig(
             parallel_execution=self.rng.random() < 0.9,
             stop_on_failure=self.rng.random() < 0.65,
             max_concurrent_steps=self.rng.choice((0, 0, 1, 2, 3)),
+            default_step_timeout=self.rng.choice((None, 5.0, 60.0)),
             cancel_grace=self.rng.choice((0.0, 5.0, 30.0)),
         )
-
-    def operate(self) -> None:
-        """An operator does something, here or from another process through the store's inbox."""
-        if not self.started:
-            return
-        execution_id = self.rng.choice(self.started)
-        kind = self.rng.choices(
-            (PauseExecution, ResumeExecution, CancelExecution), (8, 8, self.cancel_weight)
-        )[0]
-        command: AnyCommand = kind(execution_id=execution_id, by="operator")
-        status = self._status(execution_id)
-        if status is None:
-            return
-        if status is ExecutionStatus.FAILED and self.rng.random() < 0.5:
-            command = self._retry(execution_id)
-        if self.rng.random() < 0.5:
-            self.engine.submit(command)
-            return
-        stranger = MemoryRepository(self.world.tables)
-        run_now(stranger.open(clock=self.world.time, writer=False))
-        run_now(stranger.submit(command))
-        self.engine.poll_inbox()
-        self.world.counts["inbox answered"] += len(self.world.tables.answers) > 0
-
-    def _retry(self, execution_id: ExecutionId) -> RetryStep:
-        """Take a failed execution back, from where it failed or from further up, perhaps with other input."""
-        steps = [None, None, *self.world.records[execution_id].plan.order]
-        value, blobs = pack(self._input()) if self.rng.random() < 0.3 else (None, {})
-        return RetryStep(
-            execution_id=execution_id, step_id=self.rng.choice(steps), input=value, blobs=blobs, by="operator"
+        return SimulatedProcess(
+            f"process {self._names}",
+            self.disk.repository(),
+            self.judge,
+            self.time,
+            config=config,
+            new_id=self.people.new_id,
+            recover=self.quiet or self.rng.random() < 0.9,
+            on_fault=self.blame,
         )
 
-    # ------------------------------------------------------------ answers
+    def succeed(self) -> None:
+        """The process has ended by itself; the next one begins."""
+        process = self.process
+        if process.failure is None:
+            self.teller.counts["ended in good order"] += 1
+        self.check_nothing_left(process)
+        self.bury(process)
+        self.process = self._new_process()
+
+    def check_nothing_left(self, process: SimulatedProcess) -> None:
+        """An engine that was left owns nothing any more: no task, no call, nobody who waits for an answer.
+
+        Raises:
+            PromiseBroken: it does.
+        """
+        self.let_rest(process)
+        if process.is_open and (process.loop.open_tasks or process.agents.open):
+            raise PromiseBroken(f"left behind: {process.loop.open_tasks}, {process.agents.open}")
+        if process.requests:
+            raise PromiseBroken(f"{process.requests} requests were never answered")
+
+    def bury(self, process: SimulatedProcess) -> None:
+        """End a process for good; what it asked agents may still be answered, too late."""
+        process.kill()
+        self.given_up.extend(process.agents.given_up)
+
+    def crash(self) -> None:
+        """The process is gone, with all it had in memory; another opens the store."""
+        self.teller.tell("-- crash")
+        self.bury(self.process)
+        self.process = self._new_process()
+
+    def crash_between(self) -> None:
+        """The process dies between two operations on the store."""
+        self.teller.fault("crash between operations")
+        self.crash()
+
+    def take_over(self) -> None:
+        """Another process takes the store over, and the former does not know it yet."""
+        self.teller.fault("takeover")
+        self.zombies.append(self.process)
+        self.process = self._new_process()
+
+    def leave_failed(self) -> None:
+        """The engine works no longer: the process that embeds it comes to its end."""
+        if not self.process.is_stopping and not isinstance(self.process.failure, OwnershipLost):
+            self.teller.fault("the engine gave up")
+        self.process.stop(0)
+
+    def stop_in_order(self) -> None:
+        """Somebody stops the process, with or without time for what is under way."""
+        self.teller.fault("stop")
+        self.process.stop(self.rng.choice((0.0, 5.0)))
+
+    def let_zombie_act(self) -> None:
+        """A process that has lost the store, or is about to, goes on with what it has."""
+        zombie = self.rng.choice(self.zombies)
+        if zombie.has_ended or zombie.failure or self.rng.random() < 0.02:
+            self.zombies.remove(zombie)
+            self.bury(zombie)
+        elif zombie.loop.is_busy:
+            self.let_rest(zombie)
+        elif zombie.store.operations:
+            self.let_come_about(zombie, self.rng.choice(zombie.store.operations))
+        elif zombie.agents.open:
+            self.answer_call(zombie, self.rng.choice(zombie.agents.open))
+
+    # ------------------------------------------------------------ turns
+
+    def start(self) -> None:
+        """Somebody asks for a new execution."""
+        self.people.start(self.process)
+
+    def take_turn(self) -> None:
+        """The process goes on, by one turn of its loop or until it has nothing left to do."""
+        if self.rng.random() < self.haste:
+            self.let_rest(self.process)
+        else:
+            self.process.loop.turn()
+
+    def let_rest(self, process: SimulatedProcess) -> None:
+        """Let a process go on until it has nothing left to do.
+
+        Raises:
+            PromiseBroken: it runs in circles, or agents work on what is not wanted.
+        """
+        for _ in range(TURNS_TO_REST):
+            if not process.loop.is_busy:
+                process.check_at_rest()
+                return
+            process.loop.turn()
+            self.check()
+        raise PromiseBroken(f"{process.name} never comes to rest")
+
+    # ------------------------------------------------------------ the store
+
+    def operate_store(self) -> None:
+        """Something that was asked of the store comes about, or goes wrong."""
+        operation = self.rng.choice(self.process.store.operations)
+        if operation.performed:
+            self.process.tell(operation)
+            return
+        fate = self.fates.draw(operation, beginning=not self.process.is_open)
+        if fate is None:
+            self.let_come_about(self.process, operation, told=not self.fates.is_delayed())
+            return
+        self.teller.fault(f"{fate} {operation.name if operation.name in WRITES else 'read'}")
+        if fate in FAILURES:
+            self._fail(self.process, operation, *FAILURES[fate])
+            if operation.name == COMMIT and self.rng.random() < 0.2:
+                # Who has lost touch with the store is likely to lose it to another.
+                self.take_over()
+            return
+        if fate == "crash after":
+            self._perform(self.process, operation)
+        self.crash()
+
+    def begin_outage(self) -> None:
+        """The store does not answer for a while."""
+        self.teller.fault("outage")
+        self.fates.begin_outage()
+
+    def let_come_about(self, process: SimulatedProcess, operation: Operation, *, told: bool = True) -> None:
+        """Let an operation succeed, as far as the store agrees; who asked may hear of it only later."""
+        if not operation.performed:
+            self._perform(process, operation)
+        if told:
+            process.tell(operation)
+
+    def _fail(
+        self, process: SimulatedProcess, operation: Operation, written: bool, nothing_written: bool | None
+    ) -> None:
+        if written:
+            self._perform(process, operation)
+        if operation.error is None:
+            operation.fail(StorageUnavailable("a fault of the simulation.", nothing_written=nothing_written))
+        process.tell(operation)
+
+    def _perform(self, process: SimulatedProcess, operation: Operation) -> None:
+        """Let an operation come about; whoever was overtaken must not change anything by it."""
+        overtaken = process is not self.owner and operation.name in (COMMIT, "answer")
+        before = self.judge.fingerprint() if overtaken else b""
+        operation.perform()
+        self.teller.counts[f"store: {operation.name}"] += 1
+        if operation.name == "open" and operation.written:
+            self.owner = process
+        if operation.name == COMMIT and operation.written and not overtaken:
+            self.judge.committed(operation.transitions)
+        if overtaken:
+            self.teller.counts["zombie refused"] += isinstance(operation.error, OwnershipLost)
+            if self.judge.fingerprint() != before:
+                raise PromiseBroken("an engine that had lost the store changed something")
+
+    # ------------------------------------------------------------ agents
 
     def answer(self) -> None:
         """One agent answers."""
-        if self.world.calls:
-            self._answer(self.rng.choice(self.world.calls))
+        self.answer_call(self.process, self.rng.choice(self.process.agents.open))
 
-    def _answer(self, call: Call) -> None:
-        item = call.item
-        self.world.calls.remove(call)
-        self._deliver(call.engine, self._result(item.execution_id, item.key, item.visit, item.attempt))
-
-    def _deliver(self, engine: SimulatedEngine, command: RecordResult) -> None:
-        self.world.remember(command)
-        self.past.append(command)
-        engine.submit(command)
-
-    def _result(self, execution_id: ExecutionId, step_id: str, visit: int, attempt: int) -> RecordResult:
-        result = self._completed() if self.rng.random() >= self.failure_rate else self._failed()
-        command = RecordResult(
-            execution_id=execution_id, step_id=StepId(step_id), visit=visit, attempt=attempt, result=result
-        )
-        if isinstance(result, Completed) and self.rng.random() < 0.5:
-            value, blobs = pack(result.output)
-            packed = Completed(None, usage=result.usage)
-            command = RecordResult(
-                execution_id=execution_id,
-                step_id=StepId(step_id),
-                visit=visit,
-                attempt=attempt,
-                result=packed,
-                value=value,
-                blobs=blobs,
-            )
-        return command
-
-    def _completed(self) -> Completed:
-        self.answers += 1
-        number = self.answers
-        kind = self.rng.random()
-        output: object = {
-            "n": self.rng.randint(0, 9),
-            "ok": self.rng.random() < 0.7,
-            "text": f"answer {number}",
-            "number": number,
-        }
-        if kind < 0.08:
-            output = {"n": self.rng.randint(0, 9), "text": _LARGE, "number": number}
-        elif kind < 0.16:
-            output = {"n": 1, "items": [{"deep": [number, None, {"er": "ä"}]}], "number": number}
-        elif kind < 0.2:
-            output = f"just text {number}"
-        elif kind < 0.22:
-            output = None
-        return Completed(output, usage=self._usage())
-
-    def _failed(self) -> Failed:
-        transient = self.rng.random() < 0.7
-        code = self.rng.choice(_TRANSIENT if transient else _HARD)
-        retry_after = self.rng.choice((None, None, None, 3.0, 7200.0)) if transient else None
-        return Failed(code, "no", transient=transient, retry_after=retry_after, usage=self._usage())
-
-    def _usage(self) -> Usage:
-        if self.rng.random() < 0.5:
-            return Usage()
-        cost = Decimal(self.rng.randint(1, 999_999)) / Decimal(1_000_000)
-        return Usage(cost=cost, input_tokens=self.rng.randint(0, 500), output_tokens=self.rng.randint(0, 500))
-
-    def repeat_answer(self) -> None:
-        """The same answer comes twice."""
-        if self.past:
-            self.world.counts["duplicate delivered"] += 1
-            self.engine.submit(self.rng.choice(self.past))
+    def answer_call(self, process: SimulatedProcess, call: Call) -> None:
+        """Draw an answer to an open call, and give it."""
+        answer, result = self.answers.draw(call.key)
+        self.judge.remember(result)
+        self.people.remember(result)
+        process.agents.answer(call, answer)
 
     def answer_late(self) -> None:
-        """An agent answers one who is dead or does not wait any more: today's engine hears it."""
-        if self.world.abandoned:
-            call = self.rng.choice(self.world.abandoned)
-            item = call.item
-            self._deliver(self.engine, self._result(item.execution_id, item.key, item.visit, item.attempt))
+        """An agent answers one who is dead or listens no more; somebody brings it to today's engine."""
+        self.teller.counts["late answer delivered"] += 1
+        self.people.give_late(self.answers, self.rng.choice(self.given_up).key)
 
     def forge_answer(self) -> None:
-        """A result for an attempt or a visit that nobody began."""
-        if self.world.calls:
-            item = self.rng.choice(self.world.calls).item
-            visit, attempt = self.rng.choice(((0, 1), (0, 2), (1, 0), (1, 1), (-1, 0), (0, -1)))
-            self.world.counts["forged result delivered"] += 1
-            forged = self._result(item.execution_id, item.key, item.visit + visit, item.attempt + attempt)
-            self._deliver(self.engine, forged)
+        """A result comes in another way than it should: for an attempt or a visit that nobody began, or for
+        one that an agent is still at work on."""
+        execution_id, step_id, visit, attempt = self.rng.choice(self.process.agents.open).key
+        by = self.rng.choice(((0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (-1, 0), (0, -1)))
+        self.teller.counts["forged result delivered"] += 1
+        self.people.give_late(self.answers, (execution_id, step_id, visit + by[0], attempt + by[1]))
 
-    # ------------------------------------------------------------ time and turns
+    # ------------------------------------------------------------ time
 
     def pass_time(self) -> None:
-        """Time goes on: a little, or to the next timer, or, where a clock is set back, the wrong way."""
+        """Time goes on: a moment, a while, or to what is due next; or somebody sets the clocks back."""
         kind = self.rng.random()
-        due = self.engine.next_due()
-        if kind < 0.05:
-            self.world.counts["clock set back"] += 1
-            self.world.time.advance(-self.rng.random() * 10)
+        due = self.process.clock.next_due
+        if self.rng.random() < self.clock_trouble:
+            self.set_clocks_back()
         elif kind < 0.4 and due is not None:
-            self.world.time.moment = max(
-                self.world.time.moment, due + timedelta(seconds=self.rng.choice((0.0, 0.0, 1.0)))
-            )
+            self.advance_to(due, self.rng.choice((0.0, 0.0, 1.0)))
+        elif kind < 0.7:
+            self.advance(self.rng.choice((0.05, 0.2)))
         else:
-            self.world.time.advance(self.rng.random() * 10)
-        self.engine.fire_due()
+            self.advance(self.rng.random() * 10)
 
-    def wake_early(self) -> None:
-        """A timer fires although it is not due: its clock was ahead."""
-        if self.engine.timers:
-            item = self.engine.timers[self.rng.choice(sorted(self.engine.timers))]
-            self.world.counts["woken early"] += item.due is not None and item.due > self.world.time.moment
-            self.engine.submit(wake_up(item))
+    def set_clocks_back(self) -> None:
+        """Somebody corrects the clocks."""
+        self.teller.fault("clock set back")
+        seconds = self.rng.random() * 10
+        self.judge.clocks_go_back(seconds)
+        self.time.set_back(seconds)
 
-    def take_turn(self) -> None:
-        """The engine commits what has arrived, or some of it."""
-        self.engine.commit_fault = self._fault
-        self.engine.turn(self.rng.choice((1, 1, 2, 3, 5, 100)))
+    def run_ahead(self) -> None:
+        """The clocks are ahead, something rings, and they are corrected before it is acted upon."""
+        due = self.process.clock.next_due
+        assert due is not None
+        self.advance_to(due)
+        for _ in range(self.rng.randint(1, 6)):
+            self.process.loop.turn()
+        self.set_clocks_back()
 
-    def _fault(self, transitions: Sequence[Transition]) -> str | None:
-        if self.quiet or self.rng.random() >= self.fault_rate:
-            return None
-        fault = self.rng.choice(_FAULTS)
-        self.world.tell(f"-- {fault}")
-        return fault
+    def advance_to(self, due: datetime, extra: float = 0.0) -> None:
+        """Let time pass until a moment, and a little longer."""
+        self.advance(max((due - self.time.moment).total_seconds(), 0.0) + extra)
 
-    def forget(self) -> None:
-        """The engine needs memory: the next command for an execution reads the store."""
-        if self.engine.executions:
-            self.world.counts["state read back from the store"] += 1
-            self.engine.forget(self.rng.choice(sorted(self.engine.executions)))
-
-    # ------------------------------------------------------------ the end of engines
-
-    def _new_engine(self) -> SimulatedEngine:
-        engine = self.world.engine()
-        engine.starting = self.starts
-        engine.recover()
-        return engine
-
-    def crash_between(self) -> None:
-        """The process dies between two commits."""
-        self.world.counts["crash between commits"] += 1
-        self.crash()
-
-    def crash(self) -> None:
-        """The engine is gone, with all it had in memory; another opens the store."""
-        self.world.tell("-- crash")
-        self.world.bury(self.engine)
-        self.engine = self._new_engine()
-
-    def take_over(self) -> None:
-        """Another engine takes the store over, and the former does not know it yet."""
-        self.world.counts["takeover"] += 1
-        self.world.tell("-- takeover")
-        self.zombies.append(self.engine)
-        self.engine = self._new_engine()
-
-    def let_zombie_act(self) -> None:
-        """An engine that has lost the store goes on with what it has."""
-        if self.zombies:
-            zombie = self.zombies.pop()
-            for call in [call for call in self.world.calls if call.engine is zombie]:
-                self._answer(call)
-            zombie.fire_due()
-            self.world.refuse_zombie(zombie)
-            self.world.bury(zombie)
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.time.advance(seconds)
+        for process in (self.process, *self.zombies):
+            process.clock.ring()

@@ -1,0 +1,104 @@
+"""What many simulated seeds must have met: a simulation that never crashes proves nothing about crashes."""
+
+from __future__ import annotations
+
+from process_engine.core.events import Event, StepEvent
+from process_engine.testing.faults import FAULTS
+
+_EVENTS = sorted(
+    kind.__name__ for kind in (*Event.__subclasses__(), *StepEvent.__subclasses__()) if kind is not StepEvent
+)
+
+MUST_HAPPEN = (
+    *(f"event {kind}" for kind in _EVENTS),
+    *(f"fault: {fault}" for fault in FAULTS),
+    *(
+        f"asked: {command}"
+        for command in (
+            "start",
+            "start held",
+            "PauseExecution",
+            "ResumeExecution",
+            "CancelExecution",
+            "RetryStep",
+        )
+    ),
+    *(
+        f"left: {command}"
+        for command in (
+            "PauseExecution",
+            "ResumeExecution",
+            "CancelExecution",
+            "RetryStep",
+            "RecordResult",
+            "WakeStep",
+        )
+    ),
+    *(
+        f"refused: {code}"
+        for code in ("COMMAND_REJECTED", "ENGINE_CLOSED", "OWNERSHIP_LOST", "STORAGE_UNAVAILABLE")
+    ),
+    *(
+        f"skipped: {reason}"
+        for reason in ("condition_false", "route_not_taken", "dead_path", "dependency_failed", "error")
+    ),
+    *(f"cancelled: {reason}" for reason in ("cancelled", "loop", "stopped", "interrupted")),
+    *(
+        f"failed: {code}"
+        for code in (
+            "AGENT_ERROR",
+            "AGENT_UNAVAILABLE",
+            "EXPRESSION_ERROR",
+            "HANDLER_ERROR",
+            "INTERRUPTED",
+            "INVALID_OUTPUT",
+            "NO_ROUTE",
+            "OUTPUT_TOO_LARGE",
+            "TIMEOUT",
+            "VISITS_EXCEEDED",
+        )
+    ),
+    *(f"retried: {code}" for code in ("AGENT_TIMEOUT", "AGENT_UNAVAILABLE", "INTERRUPTED", "TIMEOUT")),
+    *(
+        f"store: {name}"
+        for name in (
+            "answer",
+            "attempts",
+            "commit",
+            "inbox",
+            "list",
+            "load",
+            "load_blob",
+            "load_definition",
+            "load_many",
+            "open",
+            "open_executions",
+            "save_definition",
+            "timers",
+        )
+    ),
+    "agent called",
+    "commit of several transitions",
+    "cost recorded",
+    "duplicate delivered",
+    "ended cancelled",
+    "ended completed",
+    "ended failed",
+    "ended in good order",
+    "explained",
+    "forged result delivered",
+    "goto forward",
+    "inbox answered",
+    "large output recorded",
+    "late answer delivered",
+    "loop by gateway",
+    "loop by on_error",
+    "paused by interruption",
+    "quiet steps",
+    "retry after longer than backoff",
+    "same history on both stores",
+    "start repeated",
+    "watched to its end",
+    "woken early",
+    "zombie refused",
+)
