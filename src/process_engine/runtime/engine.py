@@ -291,7 +291,7 @@ class Engine:
         self._watchers.setdefault(execution_id, []).append((predicate, future))
         try:
             found = await self._fetch(execution_id)
-            # What was found may be older than what was told meanwhile; the end of it disowns an execution, too.
+            # What was found may be older than what was told meanwhile; its end disowns an execution, too.
             if predicate(found) or (execution_id not in self._adopted and not future.done()):
                 return found
             with self._clock.idle():

@@ -326,6 +326,7 @@ class Loop:
     async def _isolate(self, batch: list[_Entry], error: Exception) -> None:
         """Something could not be written that should have been: a bug may cost one command, not all."""
         if len(batch) > 1:
+            log.error("a batch was not recorded, its commands go one by one error=%r", error)
             for entry in batch:
                 await self._carry_out([entry])
             return
