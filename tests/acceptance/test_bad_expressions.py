@@ -434,7 +434,6 @@ MALFORMED = {
     ),
     "no number at all": (["-i", "topic=x", "-i", "count=NaN"], 'input.count: "NaN" is not a whole number'),
     "half a list": (["-i", "topic=x", "-i", "tags=[1,"], 'input.tags: "[1," is not a JSON list'),
-    "bytes that are no text": (["-i", "topic=\udcff"], "input.topic: holds half a character"),
     "a file that is not there": (["--input", "@missing.json"], "missing.json: cannot be read: No such file"),
     "a directory": (["--input", "@."], ".: cannot be read: Is a directory"),
     "half JSON": (["--input", '{"topic": "x"'], "--input: is not JSON: "),
@@ -486,6 +485,6 @@ def test_an_input_of_20_mib_is_refused(terminal, place):
     told, remedy = answer.err.splitlines()
     assert "20,971,5" in told
     assert "the limit is 10,485,760" in told
-    assert remedy == "Store it elsewhere and pass a link on."
+    assert remedy == "Nothing was started: correct the input and start again."
     assert executions(terminal, place) == []
     no_traceback(answer)

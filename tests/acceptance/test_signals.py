@@ -69,7 +69,9 @@ def disturbed(terminal: Terminal, told: History, number: signal.Signals, after: 
         found, calls = terminal.found(execution_id), terminal.calls(execution_id)
         # What was in flight may have been the last there was to do: then nothing is left to resume.
         left_open = found is not None and found.status == "running"
-        if ended.code == 128 + signal.SIGTERM and left_open and "resume" not in ended.out:
+        # A command that says nothing was still loading: it had taken nothing up.
+        told_how = "resume" in ended.out or not ended.out
+        if ended.code == 128 + signal.SIGTERM and left_open and not told_how:
             told.wrong.append(f"it did not say how to go on: {ended.out}")
         told.left.append((found, calls))
         told.wrong += unrecorded(found, calls)

@@ -21,7 +21,7 @@ from process_engine.cli.agent_files import look_through_agents
 from process_engine.cli.printing import print_document
 from process_engine.cli.screen import Screen, table
 from process_engine.cli.story import as_text
-from process_engine.cli.text import shortened, span
+from process_engine.cli.text import printable, shortened, span
 from process_engine.cli.tools import Tools
 from process_engine.clock import SystemClock
 from process_engine.config import AGENTS_FILE, AgentsReading, PlacedFault
@@ -71,7 +71,9 @@ def _tell(findings: Sequence[Finding], path: Path, screen: Screen) -> None:
     made = table("agent", "kind", "", "")
     for finding in findings:
         verdict = Text("ok", "green") if finding.ok else Text("fail", "bold red")
-        made.add_row(Text(finding.name), Text(finding.kind), verdict, Text(finding.message))
+        # Names, kinds and what agents say come from outside: they must not steer the terminal.
+        name, kind, message = map(printable, (finding.name, finding.kind, finding.message))
+        made.add_row(Text(name), Text(kind), verdict, Text(message))
     screen.print(made)
     for finding in findings:
         if finding.remedy:
