@@ -122,7 +122,7 @@ def look_through_agents_file(
     Raises:
         ConfigurationInvalid: the file cannot be read, or is no YAML that could be looked through.
     """
-    text = _read(path)
+    text = read_text(path)
     reader = _Reader(kinds, environment, path.parent.resolve())
     agents = reader.agents(text.value)
     in_order = sorted(reader.faults, key=lambda fault: text.positions.of_key(fault.place))
@@ -349,7 +349,12 @@ def _key_text(place: Place) -> str:
 # ---------------------------------------------------------------- the text and its places
 
 
-def _read(path: Path) -> LoadedText:
+def read_text(path: Path) -> LoadedText:
+    """A settings file as YAML, with the places of everything in it.
+
+    Raises:
+        ConfigurationInvalid: it cannot be read, or is no YAML, with a line for each problem.
+    """
     try:
         with path.open("rb") as file:
             # One byte more than is accepted: enough for the reader to refuse it.

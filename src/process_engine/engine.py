@@ -8,7 +8,9 @@ from process_engine.definition.expressions import ExpressionEvaluator
 from process_engine.definition.graph import DependencyResolver
 from process_engine.handlers.agent_task import AgentTaskHandler
 from process_engine.handlers.gateway import GatewayHandler
+from process_engine.handlers.human_approval import HumanApprovalHandler
 from process_engine.handlers.timer import TimerHandler
+from process_engine.handlers.transform import TransformHandler
 from process_engine.repositories.memory import MemoryRepository
 from process_engine.repositories.sqlite import SqliteRepository as ProcessExecutionRepository
 from process_engine.runtime.feed import EventBus, EventFeed, InMemoryEventBus
@@ -29,6 +31,7 @@ __all__ = [
     "ExecutionEngine",
     "ExpressionEvaluator",
     "GatewayHandler",
+    "HumanApprovalHandler",
     "InMemoryEventBus",
     "MemoryRepository",
     "OutputStorage",
@@ -39,5 +42,6 @@ __all__ = [
     "StepHandler",
     "StepHandlerRegistry",
     "TimerHandler",
+    "TransformHandler",
     "built_in_handlers",
 ]

@@ -24,6 +24,7 @@ from process_engine.runtime.ports import (
     Fence,
     InboxAnswer,
     InboxEntry,
+    OpenApproval,
     StoredDefinition,
 )
 
@@ -265,6 +266,32 @@ class LosesTheLastAttempt(MemoryRepository):
             yield item
 
 
+class AsksNothingWhilePaused(MemoryRepository):
+    """What people are asked in an execution that is paused is not told."""
+
+    async def approvals(self, *, limit: int = 1000) -> Sequence[OpenApproval]:
+        lines = self.tables.rows.summaries
+        found = await super().approvals(limit=10_000)
+        return [asked for asked in found if lines[asked.execution_id].status is not ExecutionStatus.PAUSED][
+            :limit
+        ]
+
+
+class AsksOncePerExecution(MemoryRepository):
+    """Of the questions of one execution only the first is told."""
+
+    async def approvals(self, *, limit: int = 1000) -> Sequence[OpenApproval]:
+        found = {asked.execution_id: asked for asked in reversed(await super().approvals(limit=10_000))}
+        return list(reversed(found.values()))[:limit]
+
+
+class CutsApprovalsBeforeItSortsThem(MemoryRepository):
+    """A page of approvals is sorted by id, execution by execution, after it was cut off."""
+
+    async def approvals(self, *, limit: int = 1000) -> Sequence[OpenApproval]:
+        return sorted(await super().approvals(limit=limit), key=lambda asked: asked.step_id)
+
+
 class TakesPatternsForPrefixes(MemoryRepository):
     """`%` and `_` in a prefix stand for anything, as in SQL."""
 
@@ -325,6 +352,9 @@ BROKEN: tuple[type[MemoryRepository], ...] = (
     ListsOldestFirst,
     LosesOpenExecutions,
     LosesTheLastAttempt,
+    AsksNothingWhilePaused,
+    AsksOncePerExecution,
+    CutsApprovalsBeforeItSortsThem,
     TakesPatternsForPrefixes,
     AnswersOutOfOrder,
     RoundsLargeValues,

@@ -158,6 +158,7 @@ def test_a_completed_run_prints_one_document(terminal):
         "process": "greet",
         "version": "1.2",
         "status": "completed",
+        "pause_reason": None,
         "input": {"name": "Eve", "times": 2},
         "outputs": {"greeting": "Hello Eve", "times": 2},
         "error": None,
@@ -172,6 +173,7 @@ def test_a_completed_run_prints_one_document(terminal):
         "output": "Hello Eve",
         "error": None,
         "reason": None,
+        "approval": None,
     }
     assert (never["status"], never["reason"], never["attempts"]) == ("skipped", "condition_false", 0)
 

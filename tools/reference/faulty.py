@@ -16,6 +16,8 @@ from process_engine.definition.yaml_text import MAX_TEXT_BYTES
 _HEAD = "name: p\ndefaults: {agent: writer}\n"
 _INPUT = "input: {topic: {type: string, required: true}, words: {type: integer, required: true}}\n"
 _WAIT = "id: wait; type: timer; delay: 1s"
+_ASK = "id: ask; type: human_approval"
+_REJECTED = "steps.ask.output.decision == 'reject'"
 _DRAFT = "id: draft; type: agent_task; message: m"
 AGENTS = ("writer", "reviewer")
 # More of a line tells no more about its fault.
@@ -74,7 +76,7 @@ DOCUMENTS: Mapping[str, tuple[str | bytes, ...]] = {
     "P106": (_steps("id: wait; type: timer; delay: soon"),),
     "P107": (_steps("id: Big One; type: timer; delay: 1s"),),
     "P108": (_steps("id: wait; type: tmier; delay: 1s"),),
-    "P109": (_steps("id: ask; type: human_approval"),),
+    "P109": (_steps("id: tell; type: notification"),),
     "P110": (
         _steps(
             f"{_DRAFT}; for_each: {{items: [1]}}; compensation: {{message: undo}}; roles: {{informed: [x]}}",
@@ -153,10 +155,21 @@ DOCUMENTS: Mapping[str, tuple[str | bytes, ...]] = {
     "P603": (_steps("id: wait; type: timer"),),
     "P604": (_steps("id: wait; type: timer; until: '09:30'; timezone: Europe/Atlantis"),),
     "P605": (_steps("id: wait; type: timer; until: tomorrow"),),
+    "P606": (_steps(f"{_ASK}; timeout: 2h; reminders: [1h, 4h]"),),
+    "P607": (_steps(f"{_ASK}; timeout: 2h; timeout_action: {{escalate_to: bob, after: 4h}}"),),
+    "P608": (
+        _steps(f"{_ASK}; assignees: [ann]; required_approvals: 2"),
+        _steps(f"{_ASK}; assignees: [ann]; rejections_needed: 2"),
+    ),
+    "P609": (_steps(f"{_ASK}; assignees: [ann]; separation_of_duties: true"),),
+    "P610": (_steps(f"{_ASK}; on_error: skip_step"),),
+    "P611": (_steps(_ASK, f"{_DRAFT}; depends_on: ask; condition: steps.ask.output.decision == 'rejected'"),),
+    "P612": (_steps(f"{_ASK}; retry: {{max_attempts: 5}}"),),
     "P901": (_steps("id: wait; type: timer; duration: 1s"),),
     "P902": (_steps("id: choose; type: gateway; conditions: [{default: true, next: wait}]", _WAIT),),
     "P903": (_steps("id: draft; agent: writer; message: m"),),
     "P904": (_steps(f"{_DRAFT}; on_error: {{action: skip_step}}"),),
+    "P905": (_steps(f"{_ASK}; on_reject: continue", f"{_DRAFT}; condition: {_REJECTED}"),),
 }
 
 

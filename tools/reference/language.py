@@ -30,6 +30,7 @@ _PARTS = {
     "Budget": "[budget](#budget)",
     "Compensation": "agent task",
     "Defaults": "[defaults](#defaults)",
+    "Escalation": "[escalation](#timeout_action)",
     "ErrorPolicy": "[policy](#on_error)",
     "ForEach": "[for_each](#for_each)",
     "InputSpec": "[fields](#input)",

@@ -25,7 +25,7 @@ class Request:
 
     def __init__(self, reader: SqliteRepository, entry_id: int) -> None:
         self._reader = reader
-        self._entry_id = entry_id
+        self.entry_id = entry_id
 
     @classmethod
     async def leave(cls, reader: SqliteRepository, command: AnyCommand) -> Request:
@@ -42,16 +42,21 @@ class Request:
         clock = SystemClock()
         deadline = clock.now() + timedelta(seconds=ANSWER_SECONDS)
         while clock.now() < deadline:
-            if (found := await self._look()) is not None:
+            if (found := await self.answered()) is not None:
                 return found
             if holder_of(db) is None:
                 # It may have answered right before it left.
-                return await self._look()
+                return await self.answered()
             await clock.sleep_until(clock.now() + timedelta(seconds=POLL_SECONDS))
         raise self._silence(db)
 
-    async def _look(self) -> InboxAnswer | None:
-        answer = await self._reader.read_answer(self._entry_id)
+    async def answered(self) -> InboxAnswer | None:
+        """What became of it so far, without waiting.
+
+        Raises:
+            ProcessEngineError: it was refused.
+        """
+        answer = await self._reader.read_answer(self.entry_id)
         if answer is not None and answer.error_code is not None:
             raise error_as_told(ToldError(answer.error_code, answer.error_message or "", answer.error_remedy))
         return answer

@@ -56,6 +56,11 @@ def _carry_out(job: Job, teller: _Teller) -> int:
     driving = driving_by(job.tools, agents_file, settings, options)
     definition = ProcessDefinition.from_canonical(job.definition.encode())
     work = start_and_drive(
-        driving, definition, job.input, job.execution_id, lambda: teller.tell(News(recorded=True))
+        driving,
+        definition,
+        job.input,
+        job.execution_id,
+        job.started_by,
+        lambda: teller.tell(News(recorded=True)),
     )
     return finish(work, driving)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from process_engine.cli.story import spelled
+from process_engine.cli.story import decision_text, names_text, spelled
 from process_engine.core import events as e
 from process_engine.core.state import ExecutionStatus, StepStatus
 from process_engine.definition.document import ProcessDefinition
@@ -115,7 +115,7 @@ class Board:
 
     def _note_step(self, event: e.StepEvent, row: Row) -> None:
         row.visit, row.attempt = event.visit, event.attempt or row.attempt
-        row.due = None
+        due, row.due = row.due, None
         match event:
             case e.StepQueued():
                 row.status = StepStatus.READY
@@ -129,8 +129,29 @@ class Board:
                 row.note = f"{event.failure.code}: {event.failure.message}"
             case e.StepWaiting():
                 row.status, row.due = StepStatus.WAITING, event.due
+            case e.StepWaitingApproval():
+                row.status, row.due = StepStatus.WAITING_APPROVAL, event.due
             case _:
-                self._note_end(event, row)
+                if not self._note_approval(event, row, due):
+                    self._note_end(event, row)
+
+    def _note_approval(self, event: e.StepEvent, row: Row, due: datetime | None) -> bool:
+        """Take in what happens while people think: the step waits on until `due`. False: something else."""
+        match event:
+            case e.ApprovalRequested():
+                row.note = f"for {names_text(event.request.assignees)}"
+            case e.ApprovalDecided():
+                row.note = decision_text(event.decision)
+            case e.ApprovalDelegated():
+                row.note = f"handed on to {event.to}"
+            case e.ApprovalEscalated():
+                row.note = f"for {names_text(event.to)} as well"
+            case e.ApprovalReminded() | e.ApprovalExpired():
+                pass
+            case _:
+                return False
+        row.due = due
+        return True
 
     def _note_end(self, event: e.StepEvent, row: Row) -> None:
         row.ended_at = event.timestamp
@@ -149,6 +170,8 @@ class Board:
 
 
 def _remark(step: StepExecution) -> str:
+    if step.approval is not None:
+        return f"for {names_text(step.approval.assignees)}"
     if step.error is not None:
         return f"{step.error.code}: {step.error.message}"
     return spelled(step.reason or "")

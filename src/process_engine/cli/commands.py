@@ -158,6 +158,12 @@ _command(
     click.option(
         "--detach", is_flag=True, help="Run in the background; print id, pid and log file, and return."
     ),
+    click.option(
+        "--as",
+        "as_user",
+        metavar="USER",
+        help="Who starts it, and with `separation_of_duties` must not decide.  [default: you, as logged in]",
+    ),
     options.driving,
 )
 _command(
@@ -245,7 +251,7 @@ _command(
     "inspecting:output",
     "Text is printed as it is, anything else as JSON.",
     options.execution(),
-    click.argument("step", required=False, shell_complete=options.completed_by("steps")),
+    options.step,
     options.reading,
 )
 _command(
@@ -266,7 +272,65 @@ _command(
     options.no_color,
 )
 
+_command(
+    "approvals",
+    "approvals:approvals",
+    "Whom each question is for, until when, and what was decided so far; with --as only what waits for that "
+    "user.",
+    click.option("--as", "as_user", metavar="USER", help="Only what waits for this user, or their groups."),
+    click.option(
+        "--all",
+        "everything",
+        is_flag=True,
+        help="With --as: also what they have decided about already, or must not, or too late.",
+    ),
+    options.people,
+    options.reading,
+)
+
 # ---------------------------------------------------------------- act
+
+_command(
+    "approve",
+    "deciding:approve",
+    "STEP may be left out where only one step waits. Works on an execution that runs in another terminal, "
+    "too; where nobody runs it, `resume ID` goes on with it.",
+    options.execution("running", "paused"),
+    options.step,
+    options.as_user,
+    options.comment,
+    options.form,
+    options.sha256,
+    options.people,
+    options.reading,
+)
+_command(
+    "reject",
+    "deciding:reject",
+    "As `approve`.",
+    options.execution("running", "paused"),
+    options.step,
+    options.as_user,
+    options.comment,
+    options.form,
+    options.sha256,
+    options.people,
+    options.reading,
+)
+_command(
+    "delegate",
+    "deciding:delegate",
+    "Who was named gives the decision away, a member of a group shares it. It is recorded.",
+    options.execution("running", "paused"),
+    options.step,
+    options.as_user,
+    click.option(
+        "--to", metavar="USER", required=True, help="Who decides from now on: a user, or group:NAME."
+    ),
+    options.comment,
+    options.people,
+    options.reading,
+)
 
 _command(
     "pause",

@@ -83,6 +83,7 @@ def _demo(tools: Tools, place: Place, agents: Agents, topic: str, screen: Screen
         fields=(),
         document=msgspec.json.encode({"topic": topic}).decode(),
         detach=False,
+        as_user=None,
         agents=place.agents_file,
         db=place.db,
         no_wait=False,

@@ -37,6 +37,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     agents_file: str | None
     db: str
     grace: float
+    started_by: str | None = None
 
 
 class News(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from process_engine.core.approvals import ApprovalRules, Decision, Request
 from process_engine.core.events import Event
 from process_engine.core.failures import Failure
 from process_engine.core.values import Value
-from process_engine.runtime.ports import ExecutionSummary
+from process_engine.runtime.ports import ExecutionSummary, OpenApproval
 from process_engine.runtime.view import ProcessExecution, StepExecution
 
 Document = dict[str, object]
@@ -21,6 +22,7 @@ def execution_document(execution: ProcessExecution) -> Document:
         "process": execution.process_name,
         "version": execution.version,
         "status": execution.status,
+        "pause_reason": execution.pause_reason,
         "input": execution.input,
         "outputs": execution.outputs,
         "error": _failure(execution.error),
@@ -65,6 +67,45 @@ def _step(step: StepExecution) -> Document:
         "reason": step.reason,
         "started_at": step.started_at,
         "completed_at": step.completed_at,
+        "approval": _request(step.approval) if step.approval is not None else None,
+    }
+
+
+def approval_document(approval: OpenApproval, shown: Document, rules: ApprovalRules) -> Document:
+    """One line of `approvals`; `shown` is the whole of what people are asked."""
+    return {
+        "id": approval.execution_id,
+        "process": approval.process,
+        "step": approval.step_id,
+        "visit": approval.visit,
+        "title": shown.get("title"),
+        "description": shown.get("description"),
+        "form": shown.get("form"),
+        "required_approvals": rules.required,
+        "rejections_needed": rules.rejections,
+    } | _request(approval.request)
+
+
+def _request(request: Request) -> Document:
+    return {
+        "approval_id": request.id,
+        "sha256": request.sha256,
+        "assignees": request.assignees,
+        "asked_at": request.asked_at,
+        "deadline": request.deadline,
+        "reminded": request.reminded,
+        "escalated": request.escalated,
+        "decisions": [_decision(decision) for decision in request.decisions],
+    }
+
+
+def _decision(decision: Decision) -> Document:
+    return {
+        "by": decision.by,
+        "decision": decision.ruling,
+        "at": decision.at,
+        "comment": decision.comment,
+        "form": decision.form.data if decision.form is not None else None,
     }
 
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TypedDict
 
@@ -18,21 +19,26 @@ from process_engine.cli import documents, outcomes
 from process_engine.cli.agent_files import Settings
 from process_engine.cli.board import Board
 from process_engine.cli.displays import Display, Lines, LiveTables, Silence, fits
+from process_engine.cli.following import has_settled
 from process_engine.cli.interruption import Interruption, Stopped
 from process_engine.cli.printing import print_document
 from process_engine.cli.screen import Screen
 from process_engine.cli.store import is_begun
-from process_engine.cli.summary import command_line, headline, tell_end
+from process_engine.cli.summary import command_line, decision_lines, headline, tell_end
 from process_engine.cli.tools import Tools
 from process_engine.clock import SystemClock
+from process_engine.core.blockers import BlockerKind
 from process_engine.core.events import Event
 from process_engine.core.state import ExecutionStatus
 from process_engine.ids import ExecutionId
 from process_engine.repositories.sqlite import SqliteRepository
 from process_engine.runtime.engine import Engine
 from process_engine.runtime.feed import InMemoryEventBus, Listener
-from process_engine.runtime.view import ProcessExecution
+from process_engine.runtime.view import APPROVAL, ProcessExecution
 
+# A wake-up comes within milliseconds of its time; this allows for a machine under load.
+CATCHING_UP = timedelta(seconds=2)
+CATCH_UP_PAUSE = timedelta(milliseconds=10)
 _HELD = (ExecutionStatus.PAUSED, ExecutionStatus.PENDING)
 
 
@@ -158,8 +164,20 @@ async def drive(
 async def _settled(
     engine: Engine, ids: Sequence[ExecutionId], *, wait_for_timers: bool
 ) -> list[ProcessExecution]:
+    await asyncio.gather(*(_caught_up(engine, one) for one in ids if one not in engine.left_alone))
     waits = (engine.run_until_settled(one, wait_for_timers=wait_for_timers) for one in ids)
     return await asyncio.gather(*waits)
+
+
+async def _caught_up(engine: Engine, execution_id: ExecutionId) -> None:
+    """Wait until no decision is overdue: what fell due while nobody ran it comes about in a moment."""
+    clock = SystemClock()
+    begun = clock.now()
+    while clock.now() < begun + CATCHING_UP:
+        waiting = [one for one in await engine.explain(execution_id) if one.kind is BlockerKind.APPROVAL]
+        if all(blocker.due is None or blocker.due > begun for blocker in waiting):
+            return
+        await clock.sleep_until(clock.now() + CATCH_UP_PAUSE)
 
 
 # ---------------------------------------------------------------- what is seen
@@ -228,8 +246,13 @@ def exit_code(driving: Driving, executions: Sequence[ProcessExecution], stopped:
 def say_how_to_go_on(driving: Driving, executions: Sequence[ProcessExecution]) -> None:
     """What to do about executions that have not ended; nothing where all have."""
     unfinished = [execution for execution in executions if not execution.status.is_final]
-    held = [execution for execution in unfinished if execution.status in _HELD]
-    if len(unfinished) > len(held):
+    for execution in unfinished:
+        for line in decision_lines(execution, driving.db):
+            remark(driving, line)
+    # Where nothing but people can make it go on, nothing else is to be done about it.
+    left = [one for one in unfinished if one.pause_reason != APPROVAL or not has_settled(one)]
+    held = [one for one in left if one.status in _HELD and one.pause_reason != APPROVAL]
+    if len(left) > len(held):
         remark(driving, f"It is not finished, and nothing is lost. Go on with: {driving.go_on_line()}")
     elif held:
         which = held[0].id if len(held) == 1 else "ID"

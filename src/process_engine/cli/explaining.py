@@ -15,8 +15,8 @@ from process_engine.cli.holder import Holder, holder_of
 from process_engine.cli.printing import print_document
 from process_engine.cli.screen import Screen
 from process_engine.cli.store import all_events, load, reading, resolve
-from process_engine.cli.story import WIDTH, clock_time, failure_text
-from process_engine.cli.summary import command_line, moment
+from process_engine.cli.story import WIDTH, clock_time, decision_text, failure_text, names_text
+from process_engine.cli.summary import command_line, moment, until
 from process_engine.cli.text import printable, shortened, span
 from process_engine.cli.tools import Tools
 from process_engine.clock import SystemClock
@@ -99,13 +99,19 @@ async def _reason(reader: SqliteRepository, db: Path, execution: ProcessExecutio
     if not blockers:
         return _ended(execution, db)
     events: list[Event] = []
-    if blockers[0].kind in _TOLD_BY_EVENTS:
+    if any(blocker.kind in _TOLD_BY_EVENTS for blocker in blockers):
         events = [event async for event in all_events(reader, execution.id)]
-    now = SystemClock().now()
-    reason = Explainer(execution, db, events, now).reason(blockers[0])
+    now, holder = SystemClock().now(), holder_of(db)
+    explainer = Explainer(execution, db, events, now)
+    reason = explainer.reason(blockers[0])
     if reason.kind in (BlockerKind.HELD, BlockerKind.PAUSE):
         return reason
-    return _of_absence(reason, holder_of(db), db, now) or reason
+    if reason.kind != BlockerKind.APPROVAL or reason.until is None or reason.until <= now:
+        return _of_absence(reason, holder, db, now) or reason
+    # People need no process to decide; what else is to be done does, and they cannot make up for it.
+    others = (explainer.reason(blocker) for blocker in blockers if blocker.kind is not BlockerKind.APPROVAL)
+    absences = (_of_absence(other, holder, db, now) for other in others)
+    return next((absence for absence in absences if absence is not None), reason)
 
 
 def _ended(execution: ProcessExecution, db: Path) -> Reason:
@@ -172,6 +178,8 @@ class Explainer:
                 return self._paused(blocker)
             case BlockerKind.ATTEMPT:
                 return self._attempt(self._step(blocker))
+            case BlockerKind.APPROVAL:
+                return self._approval(self._step(blocker))
             case BlockerKind.SLOT:
                 return self._slot(self._step(blocker))
             case BlockerKind.TIMER:
@@ -214,6 +222,25 @@ class Explainer:
         return self._made(
             BlockerKind.ATTEMPT, sentence, remedy, step=step.id, since=since, until=until, by=agent
         )
+
+    def _approval(self, step: StepExecution) -> Reason:
+        request = step.approval
+        assert request is not None
+        told = "; ".join(decision_text(decision) for decision in request.decisions)
+        so_far = f" So far: {told}." if told else ""
+        return self._made(
+            BlockerKind.APPROVAL,
+            f"step {step.id} waits for {names_text(request.assignees)} to decide"
+            f"{self._since(request.asked_at)}, {until(request.deadline, self._now)}.{so_far}",
+            f"{self._decide('approve', step)} or {self._decide('reject', step)} decides it.",
+            step=step.id,
+            since=request.asked_at,
+            until=request.deadline,
+            by=", ".join(request.assignees) or None,
+        )
+
+    def _decide(self, word: str, step: StepExecution) -> str:
+        return f"`{command_line(word, self._execution.id, step.id, '--as', 'USER', db=self._db)}`"
 
     def _slot(self, step: StepExecution) -> Reason:
         running = [b.step_id for b in self._execution.blockers if b.kind is BlockerKind.ATTEMPT and b.step_id]

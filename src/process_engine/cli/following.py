@@ -12,10 +12,11 @@ from process_engine.clock import SystemClock
 from process_engine.core.state import ExecutionStatus, StepStatus
 from process_engine.ids import ExecutionId
 from process_engine.repositories.sqlite import SqliteRepository
-from process_engine.runtime.view import ProcessExecution
+from process_engine.runtime.view import APPROVAL, ProcessExecution
 
 # Fast enough to look alive, cheap enough for the process that does the work.
 LOOK_SECONDS = 0.1
+_BY_ITSELF = (StepStatus.WAITING, StepStatus.READY)
 
 
 class Follower:
@@ -53,8 +54,10 @@ class Follower:
 
 
 def has_settled(execution: ProcessExecution) -> bool:
-    """It has ended, or it is held, or paused with nothing under way."""
+    """It has ended, or it is held, or paused or waiting for people with nothing under way."""
     if execution.status.is_final or execution.status is ExecutionStatus.PENDING:
         return True
-    running = any(step.status is StepStatus.RUNNING for step in execution.step_executions.values())
-    return execution.status is ExecutionStatus.PAUSED and not running
+    stands = {step.status for step in execution.step_executions.values()}
+    # Beside a decision something else may go on by itself.
+    moving = {StepStatus.RUNNING, *(_BY_ITSELF if execution.pause_reason == APPROVAL else ())}
+    return execution.status is ExecutionStatus.PAUSED and not stands & moving

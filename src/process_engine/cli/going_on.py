@@ -34,9 +34,14 @@ from process_engine.ids import StepId
 from process_engine.repositories.sqlite import SqliteRepository
 from process_engine.runtime.engine import Engine
 from process_engine.runtime.feed import InMemoryEventBus
-from process_engine.runtime.view import ProcessExecution
+from process_engine.runtime.view import APPROVAL, ProcessExecution
 
 _UNDER_WAY = (ExecutionStatus.RUNNING, ExecutionStatus.COMPENSATING)
+
+
+def _is_under_way(execution: ProcessExecution) -> bool:
+    """Whether there is nothing to resume: it only has to be driven, whatever people think over meanwhile."""
+    return execution.status in _UNDER_WAY or execution.pause_reason == APPROVAL
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ def resumption(found: ProcessExecution) -> Order:
     by = user()
 
     async def here(engine: Engine) -> None:
-        if (await engine.get(found.id)).status in _UNDER_WAY:
+        if _is_under_way(await engine.get(found.id)):
             await _adopt(engine, found)
         else:
             await engine.resume(found.id, by=by)
@@ -175,7 +180,7 @@ class _GoingOn:
             answered = await request.answer(self._driving.db) is not None
         except CommandRejected:
             found = await load(self._reader, self._found.id)
-            if not isinstance(self._order.there, ResumeExecution) or found.status not in _UNDER_WAY:
+            if not isinstance(self._order.there, ResumeExecution) or not _is_under_way(found):
                 raise
             # Nothing to resume, but whoever was asked drives it from now on.
             answered = True

@@ -34,7 +34,7 @@ def gather_input(
         InputRejected: what was given cannot be read, with every fault.
     """
     faults: list[tuple[str, str]] = []
-    gathered = _read_document(document, faults) if document is not None else dict(present or {})
+    gathered = read_object(document, "input", faults) if document is not None else dict(present or {})
     schema = json_schema_of(definition.input)
     declared = schema.get("properties")
     given: set[str] = set()
@@ -72,11 +72,15 @@ def _too_large(size: int, limit: int) -> str:
     return f"is {size:,} bytes of JSON, the limit is {limit:,}: store it elsewhere and pass a link on"
 
 
-def _read_document(document: str, faults: list[tuple[str, str]]) -> dict[str, object]:
-    place = "--input"
+def read_object(document: str, option: str, faults: list[tuple[str, str]]) -> dict[str, object]:
+    """A JSON object, or that of the file behind `@`; what is wrong is added to `faults` with its place.
+
+    `option` is what it was given with, without its dashes.
+    """
+    place = f"--{option}"
     try:
         if document.startswith("@"):
-            place = f"input {document[1:]}" if document[1:] else "--input @"
+            place = f"{option} {document[1:]}" if document[1:] else f"--{option} @"
             content, size = _read_text(Path(document[1:]))
             if size > MOST_TEXT_BYTES:
                 faults.append((place, _too_large(size, MOST_TEXT_BYTES)))

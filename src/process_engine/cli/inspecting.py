@@ -13,11 +13,12 @@ from rich.text import Text
 from process_engine.cli import documents, outcomes
 from process_engine.cli.board import Board
 from process_engine.cli.displays import steps_table
+from process_engine.cli.listing import Listed, listed
 from process_engine.cli.printing import print_document
 from process_engine.cli.screen import Screen, table
 from process_engine.cli.store import all_events, load, reading, resolve
 from process_engine.cli.story import as_text, clock_time, detail
-from process_engine.cli.summary import command_line, headline, readable, tell_end
+from process_engine.cli.summary import command_line, decision_lines, headline, readable, tell_end
 from process_engine.cli.text import printable, span
 from process_engine.cli.tools import Tools
 from process_engine.clock import SystemClock
@@ -27,7 +28,6 @@ from process_engine.definition.problems import did_you_mean
 from process_engine.errors import NotFound
 from process_engine.ids import ExecutionId
 from process_engine.repositories.sqlite import SqliteRepository
-from process_engine.runtime.ports import ExecutionSummary
 from process_engine.runtime.view import ProcessExecution, StepExecution
 
 # How often `events --follow` looks: fast enough to read along, cheap enough to leave open.
@@ -52,18 +52,20 @@ def list_executions(
     found = asyncio.run(_list(db, wanted, process, limit))
     screen = Screen(no_color=no_color)
     if as_json:
-        print_document([documents.summary_document(summary) for summary in found])
+        print_document([documents.summary_document(summary) for summary, _ in found])
     elif found:
         screen.print(_list_table(found, screen))
+        if any(asking for _, asking in found):
+            screen.say(f"What is to be decided: {command_line('approvals', db=db)}", "dim")
     else:
         screen.say(f"There are no {'' if status is process is None else 'such '}executions.")
     return outcomes.COMPLETED
 
 
-def _list_table(found: Sequence[ExecutionSummary], screen: Screen) -> Table:
-    made = table("id", "process", "version", "status", "started", ">time")
+def _list_table(found: Sequence[Listed], screen: Screen) -> Table:
+    made = table("id", "process", "version", "status", "started", ">time", "")
     now = SystemClock().now()
-    for summary in found:
+    for summary, asking in found:
         begun = summary.started_at
         made.add_row(
             Text(summary.id, no_wrap=True),
@@ -72,15 +74,14 @@ def _list_table(found: Sequence[ExecutionSummary], screen: Screen) -> Table:
             screen.status(summary.status),
             begun.astimezone().strftime("%Y-%m-%d %H:%M:%S") if begun is not None else "",
             span((summary.completed_at or now) - begun) if begun is not None else "",
+            Text(f"decision: {', '.join(asking)}" if asking else "", "dim"),
         )
     return made
 
 
-async def _list(
-    db: Path, status: ExecutionStatus | None, process: str | None, limit: int
-) -> list[ExecutionSummary]:
+async def _list(db: Path, status: ExecutionStatus | None, process: str | None, limit: int) -> list[Listed]:
     async with reading(db) as repository:
-        return [*await repository.list(status=status, process=process, limit=limit)]
+        return await listed(repository, status, process, limit)
 
 
 # ---------------------------------------------------------------- show
@@ -100,6 +101,8 @@ def show(tools: Tools, *, execution: str, db: Path, as_json: bool, no_color: boo
     screen.print(steps_table(Board.of_execution(found), screen, now))
     screen.say()
     tell_end(found, screen, now)
+    for line in decision_lines(found, db):
+        screen.say(line)
     screen.say()
     screen.say(f"The whole story: {command_line('events', found.id, db=db)}", "dim")
     return outcomes.COMPLETED
@@ -167,7 +170,7 @@ def _event_line(event: Event) -> Text:
     moment = f"{clock_time(event.timestamp)}.{event.timestamp.microsecond // 1000:03}"
     line = Text.assemble(
         (f"{event.sequence:>4}  {moment}  ", "dim"),
-        (f"{event.type:<16}", _style(event)),
+        (f"{event.type:<19}", _style(event)),
         f"  {step + visit:<16}  {detail(event)}",
     )
     line.rstrip()

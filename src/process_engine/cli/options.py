@@ -139,5 +139,27 @@ _grace = click.option(
     help="How long running attempts may finish after Ctrl-C or SIGTERM.",
 )
 
+as_user = click.option(
+    "--as", "as_user", metavar="USER", help="Who decides, as people.yaml knows them. Required."
+)
+comment = click.option("--comment", metavar="TEXT", help="Recorded with it; most rejections need one.")
+people = click.option(
+    "--people",
+    "people_file",
+    type=FILE,
+    metavar="FILE",
+    help="Users and their groups.  [default: people.yaml here, if there is one]",
+)
+form = click.option(
+    "--form", metavar="JSON", help="What is filled in: a JSON object, or @FILE that holds one."
+)
+sha256 = click.option(
+    "--hash",
+    "sha256",
+    metavar="HASH",
+    help="The hash of what was looked at, or its beginning: anything else is refused.",
+)
+step = click.argument("step", required=False, shell_complete=completed_by("steps"))
+
 reading = all_of(db, as_json, no_color)
 driving = all_of(agents, db, _no_wait, _grace, as_json, no_color)

@@ -19,8 +19,12 @@ COMMANDS: dict[str, dict[str, str]] = {
         "events": "Show what happened in an execution, in order.",
         "output": "Print the outputs of an execution, or the output of one step.",
         "graph": "Draw a process, or an execution as it stands.",
+        "approvals": "List what people are asked to decide.",
     },
     "Act": {
+        "approve": "Approve what a step of an execution asks.",
+        "reject": "Reject what a step of an execution asks.",
+        "delegate": "Hand a decision on to somebody else.",
         "pause": "Let running steps finish, and start nothing new until `resume ID`.",
         "cancel": "End an execution now, also one that runs in another terminal.",
     },

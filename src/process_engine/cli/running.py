@@ -9,6 +9,7 @@ from typing import Unpack
 import click
 
 from process_engine.cli.agent_files import read_agents
+from process_engine.cli.asking import user
 from process_engine.cli.board import Board
 from process_engine.cli.detaching import Job, detach_job
 from process_engine.cli.driving import Driving, Options, drive_one, driving_by, engine_on, finish, tell_one
@@ -28,6 +29,7 @@ def run(
     fields: Sequence[str],
     document: str | None,
     detach: bool,
+    as_user: str | None,
     **options: Unpack[Options],
 ) -> int:
     """Check a process and its input, then run it; nothing is written where one of them is refused."""
@@ -41,7 +43,7 @@ def run(
     if not options["as_json"]:
         Reporter(as_json=False, no_color=options["no_color"]).problems(warnings)
     driving = driving_by(tools, agents_file, settings, options)
-    execution_id = new_execution_id()
+    execution_id, started_by = new_execution_id(), as_user or user()
     if detach:
         job = Job(
             tools=tools,
@@ -51,9 +53,10 @@ def run(
             agents_file=None if agents_file is None else str(agents_file),
             db=str(driving.db),
             grace=driving.grace,
+            started_by=started_by,
         )
         return detach_job(job, file, definition, as_json=driving.as_json, screen=driving.screen)
-    return finish(start_and_drive(driving, definition, given, execution_id), driving)
+    return finish(start_and_drive(driving, definition, given, execution_id, started_by), driving)
 
 
 async def start_and_drive(
@@ -61,6 +64,7 @@ async def start_and_drive(
     definition: ProcessDefinition,
     given: dict[str, object],
     execution_id: ExecutionId,
+    started_by: str | None,
     on_recorded: Callable[[], None] = lambda: None,
 ) -> int:
     """Start an execution and drive it to its end; `on_recorded` is called as soon as it is durable."""
@@ -68,7 +72,7 @@ async def start_and_drive(
     async with engine_on(driving, bus) as engine:
 
         async def begin() -> None:
-            await engine.start(definition, given, execution_id=execution_id)
+            await engine.start(definition, given, execution_id=execution_id, started_by=started_by)
             on_recorded()
 
         board = Board.of_definition(execution_id, definition)

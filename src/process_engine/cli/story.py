@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import cast
 
 import msgspec
 
 from process_engine.cli.text import printable, shortened, span
 from process_engine.core import events as e
+from process_engine.core.approvals import Decision, Ruling
 from process_engine.core.failures import Failure
 from process_engine.core.values import Value
 
@@ -23,7 +26,7 @@ def clock_time(moment: datetime) -> str:
 def line(event: e.Event) -> str:
     """One event on one line: time, step, what happened."""
     subject = event.step_id if isinstance(event, e.StepEvent) else event.process_name
-    return f"{clock_time(event.timestamp)}  {subject:<16}  {event.type:<16}  {detail(event)}".rstrip()
+    return f"{clock_time(event.timestamp)}  {subject:<16}  {event.type:<19}  {detail(event)}".rstrip()
 
 
 def detail(event: e.Event) -> str:
@@ -49,8 +52,30 @@ def detail(event: e.Event) -> str:
             return spelled(event.reason) + (f": {failure_text(event.failure)}" if event.failure else "")
         case e.StepCancelled():
             return spelled(event.reason)
+        case e.StepWaitingApproval():
+            return f"for {span(event.due - event.timestamp)} at most"
         case _:
-            return _detail_of_process(event)
+            return _detail_of_approval(event) or _detail_of_process(event)
+
+
+def _detail_of_approval(event: e.Event) -> str:
+    match event:
+        case e.ApprovalRequested():
+            who = names_text(event.request.assignees)
+            return f"asks {who}: {shortened(title_text(event.request.shown), WIDTH)}"
+        case e.ApprovalDecided():
+            return decision_text(event.decision)
+        case e.ApprovalDelegated():
+            why = f": {shortened(event.comment, WIDTH)}" if event.comment else ""
+            return f"{printable(event.by)} hands it on to {printable(event.to)}{why}"
+        case e.ApprovalReminded():
+            return f"reminder {event.number}"
+        case e.ApprovalEscalated():
+            return f"{names_text(event.to)} may decide as well"
+        case e.ApprovalExpired():
+            return f"nobody decided in time: {spelled(event.action)}"
+        case _:
+            return ""
 
 
 def _detail_of_process(event: e.Event) -> str:
@@ -72,6 +97,25 @@ def _detail_of_process(event: e.Event) -> str:
             return f"{event.by} goes back to {event.target}"
         case _:
             return ""
+
+
+def names_text(names: Sequence[str]) -> str:
+    """Whom a decision is for, on one line."""
+    return shortened(", ".join(names), WIDTH) if names else "anybody"
+
+
+def title_text(shown: Value) -> str:
+    """The title of what people are asked; of what is too large to be at hand, its size."""
+    if shown.ref is not None:
+        return value_text(shown)
+    return as_text(cast("Mapping[str, object]", shown.data).get("title"))
+
+
+def decision_text(decision: Decision) -> str:
+    """What somebody decided, on one line."""
+    word = "approved" if decision.ruling is Ruling.APPROVED else "rejected"
+    why = f": {shortened(decision.comment, WIDTH)}" if decision.comment else ""
+    return f"{word} by {printable(decision.by)}{why}"
 
 
 def failure_text(failure: Failure) -> str:

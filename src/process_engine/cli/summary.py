@@ -11,11 +11,12 @@ import msgspec
 from rich.text import Text
 
 from process_engine.cli.screen import Screen, default_db_is
-from process_engine.cli.story import WIDTH, clock_time, failure_text
+from process_engine.cli.story import WIDTH, clock_time, failure_text, names_text
 from process_engine.cli.text import printable, shortened, span
 from process_engine.config import AGENTS_FILE
 from process_engine.core.blockers import Blocker, BlockerKind
-from process_engine.runtime.view import ProcessExecution
+from process_engine.core.state import StepStatus
+from process_engine.runtime.view import ProcessExecution, StepExecution
 
 # Lines of one output that a summary shows.
 MOST_LINES = 20
@@ -94,12 +95,38 @@ def blocker_text(blocker: Blocker, now: datetime) -> str:
         case BlockerKind.ATTEMPT:
             agent = f" by {blocker.detail}" if blocker.detail else ""
             return f"step {blocker.step_id} is being worked on{agent}."
+        case BlockerKind.APPROVAL:
+            who = shortened(blocker.detail, WIDTH) if blocker.detail else names_text(())
+            return f"step {blocker.step_id} waits for {who} to decide, {until(blocker.due, now)}."
         case BlockerKind.SLOT:
             return f"step {blocker.step_id} may run as soon as another one ends, or the execution is resumed."
         case BlockerKind.TIMER:
             return f"the timer of step {blocker.step_id} is due {due}."
         case BlockerKind.RETRY:
             return f"step {blocker.step_id} is tried again {due}."
+
+
+def asking_steps(execution: ProcessExecution) -> list[StepExecution]:
+    """The steps that wait for people, in definition order."""
+    steps = execution.step_executions.values()
+    return [
+        step for step in steps if step.status is StepStatus.WAITING_APPROVAL and step.approval is not None
+    ]
+
+
+def decision_lines(execution: ProcessExecution, db: Path) -> list[str]:
+    """A line for each open decision, with what to type; the step is named where there are several."""
+    asking = asking_steps(execution)
+    named = [[step.id] if len(asking) > 1 else [] for step in asking]
+    lines = (command_line("approve", execution.id, *step, "--as", "USER", db=db) for step in named)
+    return [f"Decide with: {line}  (or reject, or delegate)" for line in lines]
+
+
+def until(deadline: datetime | None, now: datetime) -> str:
+    """Until when something must be done: as `moment` says it."""
+    if deadline is None or deadline > now:
+        return f"until {moment(deadline, now).removeprefix('at ')}"
+    return f"which is too late since {clock_time(deadline)}"
 
 
 def moment(due: datetime | None, now: datetime) -> str:

@@ -16,6 +16,7 @@ class BlockerKind(StrEnum):
 
     HELD = "held"
     PAUSE = "pause"
+    APPROVAL = "approval"
     ATTEMPT = "attempt"
     SLOT = "slot"
     TIMER = "timer"
@@ -29,6 +30,13 @@ class Blocker(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     step_id: StepId | None = None
     due: datetime | None = None
     detail: str | None = None
+
+
+def waits_for_people(execution: Execution) -> bool:
+    """Nothing runs, and at least one step waits for somebody to decide: it reads as paused."""
+    if execution.status is not ExecutionStatus.RUNNING or execution.progress.running:
+        return False
+    return any(state.status is StepStatus.WAITING_APPROVAL for state in execution.steps.values())
 
 
 def blockers(execution: Execution) -> tuple[Blocker, ...]:
@@ -54,6 +62,9 @@ def _of_step(step_id: StepId, state: StepState) -> Blocker | None:
             return Blocker(BlockerKind.ATTEMPT, step_id, detail=state.agent)
         case StepStatus.READY:
             return Blocker(BlockerKind.SLOT, step_id)
+        case StepStatus.WAITING_APPROVAL if state.approval is not None:
+            who = ", ".join(state.approval.assignees) or None
+            return Blocker(BlockerKind.APPROVAL, step_id, state.approval.deadline, who)
         case StepStatus.WAITING if state.waiting_for is not None:
             return Blocker(BlockerKind(state.waiting_for), step_id, state.due)
         case _:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from process_engine.core.approvals import Ruling
 from process_engine.core.config import ExecutionConfig
 from process_engine.core.results import Completed, Failed
 from process_engine.core.values import Value
@@ -98,6 +99,33 @@ class RetryStep(Command, frozen=True, kw_only=True):
     by: str | None = None
 
 
+class DecideApproval(Command, frozen=True, kw_only=True):
+    """`by`, a member of `groups`, approves or rejects what a step asks.
+
+    `sha256` is the hash of what they were shown; a decision about something else is refused. Without it,
+    it is about whatever is asked now.
+    """
+
+    step_id: StepId
+    by: str
+    ruling: Ruling
+    groups: tuple[str, ...] = ()
+    comment: str | None = None
+    form: Value | None = None
+    blobs: dict[str, bytes] = {}
+    sha256: str | None = None
+
+
+class DelegateApproval(Command, frozen=True, kw_only=True):
+    """`by`, a member of `groups`, hands the decision on to the user or group `to`."""
+
+    step_id: StepId
+    by: str
+    to: str
+    groups: tuple[str, ...] = ()
+    comment: str | None = None
+
+
 AnyCommand = (
     StartExecution
     | RecordResult
@@ -108,5 +136,7 @@ AnyCommand = (
     | ResumeExecution
     | CancelExecution
     | RetryStep
+    | DecideApproval
+    | DelegateApproval
 )
 """Every command there is; the durable inbox decodes with it."""

@@ -34,7 +34,7 @@ import msgspec
 
 from process_engine.core import commands as c
 from process_engine.core import events as e
-from process_engine.core import moves
+from process_engine.core import moves, people
 from process_engine.core.config import ExecutionConfig
 from process_engine.core.draft import Draft
 from process_engine.core.failures import Failure
@@ -139,6 +139,10 @@ def _obey(draft: Draft, command: c.AnyCommand) -> None:
             _cancel(draft, command)
         case c.RetryStep():
             _retry(draft, command)
+        case c.DecideApproval():
+            people.decide(draft, command, _known_step(draft, command.step_id))
+        case c.DelegateApproval():
+            people.delegate(draft, command, _known_step(draft, command.step_id))
         case c.StartExecution():
             raise AssertionError("handled before")
         case _:
@@ -172,9 +176,14 @@ def _record_result(draft: Draft, command: c.RecordResult) -> None:
 def _wake(draft: Draft, command: c.WakeStep) -> None:
     step = _known_step(draft, command.step_id)
     state = draft.state.step(step.id)
-    if (state.status, state.visit, state.attempt) != (StepStatus.WAITING, command.visit, command.attempt):
+    if (state.visit, state.attempt) != (command.visit, command.attempt):
         return
     if state.due is None or draft.now < state.due:
+        return
+    if state.status is StepStatus.WAITING_APPROVAL:
+        people.wake(draft, step)
+        return
+    if state.status is not StepStatus.WAITING:
         return
     match state.waiting_for:
         case e.Waiting.TIMER:

@@ -12,10 +12,11 @@ from typing import ClassVar
 
 import msgspec
 
+from process_engine.core.approvals import Decision, Request
 from process_engine.core.config import ExecutionConfig
 from process_engine.core.failures import Failure
 from process_engine.core.results import Usage
-from process_engine.core.values import Value
+from process_engine.core.values import NULL, Value
 from process_engine.ids import DefinitionHash, ExecutionId, StepId
 
 
@@ -168,6 +169,56 @@ class StepWaiting(StepEvent, frozen=True, kw_only=True):
     due: datetime
 
 
+class StepWaitingApproval(StepEvent, frozen=True, kw_only=True):
+    """The step waits, holding nothing, until people have decided or `due` is reached."""
+
+    due: datetime
+
+
+class ApprovalRequested(StepEvent, frozen=True, kw_only=True):
+    """People are asked to decide what `request` shows; it names who may, and until when."""
+
+    request: Request
+
+
+class ApprovalDecided(StepEvent, frozen=True, kw_only=True):
+    """Somebody has approved or rejected; whether that is enough is told by what follows."""
+
+    approval_id: str
+    decision: Decision
+
+
+class ApprovalDelegated(StepEvent, frozen=True, kw_only=True):
+    """`by` handed the decision on to `to`: in place of the assignee `instead_of`, or beside their group."""
+
+    approval_id: str
+    by: str
+    to: str
+    instead_of: str | None = None
+    comment: str | None = None
+
+
+class ApprovalReminded(StepEvent, frozen=True, kw_only=True):
+    """It is time to remind those who have not decided; `number` counts from 1."""
+
+    approval_id: str
+    number: int
+
+
+class ApprovalEscalated(StepEvent, frozen=True, kw_only=True):
+    """Nobody decided for a while: `to` may decide as well."""
+
+    approval_id: str
+    to: tuple[str, ...]
+
+
+class ApprovalExpired(StepEvent, frozen=True, kw_only=True):
+    """The deadline passed without enough decisions; `action` says what that means."""
+
+    approval_id: str
+    action: str
+
+
 class StepCompleted(StepEvent, frozen=True, kw_only=True):
     """The visit succeeded. `routes` are the targets that a gateway chose."""
 
@@ -177,19 +228,27 @@ class StepCompleted(StepEvent, frozen=True, kw_only=True):
 
 
 class StepFailed(StepEvent, frozen=True, kw_only=True):
-    """The visit failed for good. `handled_by` is the step that its `on_error` goes to, if it does."""
+    """The visit failed for good. `handled_by` is the step that its `on_error` goes to, if it does.
+
+    `output` is what can be read of it all the same: how people have decided.
+    """
 
     failure: Failure
     handled_by: StepId | None = None
     usage: Usage = Usage()
+    output: Value = NULL
 
 
 class StepSkipped(StepEvent, frozen=True, kw_only=True):
-    """The visit does not take place (`reason` of `SkipReason`); `failure` where an error was skipped."""
+    """The visit does not take place (`reason` of `SkipReason`); `failure` where an error was skipped.
+
+    `output` is what can be read of it all the same: how people have decided.
+    """
 
     reason: str
     failure: Failure | None = None
     usage: Usage = Usage()
+    output: Value = NULL
 
 
 class StepCancelled(StepEvent, frozen=True, kw_only=True):
@@ -222,6 +281,13 @@ AnyEvent = (
     | AttemptStarted
     | StepRetrying
     | StepWaiting
+    | StepWaitingApproval
+    | ApprovalRequested
+    | ApprovalDecided
+    | ApprovalDelegated
+    | ApprovalReminded
+    | ApprovalEscalated
+    | ApprovalExpired
     | StepCompleted
     | StepFailed
     | StepSkipped

@@ -15,6 +15,7 @@ from typing import cast
 from msgspec.structs import replace
 
 from process_engine.core import events as e
+from process_engine.core.approvals import Request
 from process_engine.core.edges import add_edge, edge_state, tally_all, tally_edges
 from process_engine.core.plan import Plan
 from process_engine.core.results import Usage
@@ -371,6 +372,58 @@ def _step_waiting(evolution: Evolution, event: e.StepWaiting) -> None:
     evolution.set_step(event.step_id, waiting)
 
 
+def _step_waiting_approval(evolution: Evolution, event: e.StepWaitingApproval) -> None:
+    state = evolution.step(event.step_id)
+    evolution.set_step(event.step_id, replace(state, status=StepStatus.WAITING_APPROVAL, due=event.due))
+
+
+def _approval_requested(evolution: Evolution, event: e.ApprovalRequested) -> None:
+    _ask(evolution, event.step_id, event.request)
+
+
+def _approval_decided(evolution: Evolution, event: e.ApprovalDecided) -> None:
+    request = _request(evolution, event)
+    _ask(evolution, event.step_id, replace(request, decisions=(*request.decisions, event.decision)))
+
+
+def _approval_delegated(evolution: Evolution, event: e.ApprovalDelegated) -> None:
+    request = _request(evolution, event)
+    kept = [name for name in request.assignees if name != event.instead_of]
+    _ask(evolution, event.step_id, replace(request, assignees=(*kept, event.to)))
+
+
+def _approval_reminded(evolution: Evolution, event: e.ApprovalReminded) -> None:
+    _ask(evolution, event.step_id, replace(_request(evolution, event), reminded=event.number))
+
+
+def _approval_escalated(evolution: Evolution, event: e.ApprovalEscalated) -> None:
+    request = _request(evolution, event)
+    # Nobody named means that anybody may decide already.
+    named = tuple(dict.fromkeys((*request.assignees, *event.to))) if request.assignees else ()
+    _ask(evolution, event.step_id, replace(request, assignees=named, escalated=True))
+
+
+def _approval_expired(evolution: Evolution, event: e.ApprovalExpired) -> None:
+    _request(evolution, event)
+
+
+def _request(evolution: Evolution, event: e.StepEvent) -> Request:
+    request = evolution.step(event.step_id).approval
+    if request is None:
+        raise InternalError(f"event {event.id}: {event.step_id} asks for no approval.")
+    return request
+
+
+def _ask(evolution: Evolution, step_id: StepId, request: Request) -> None:
+    """Keep the request as it stands now, and when something happens to it by itself."""
+    rules = evolution.plan.steps[step_id].approval
+    if rules is None:
+        raise InternalError(f"step {step_id} is no approval.")
+    state = replace(evolution.step(step_id), approval=request, due=rules.next_moment(request))
+    evolution.steps[step_id] = state
+    evolution.changed[step_id] = None
+
+
 def _settled(state: StepState, event: e.StepEvent, status: StepStatus, usage: Usage) -> StepState:
     """What every end of a visit has in common: its result replaces that of the visit before."""
     return StepState(
@@ -404,7 +457,9 @@ def _step_failed(evolution: Evolution, event: e.StepFailed) -> None:
     settled = _settled(state, event, StepStatus.FAILED, event.usage)
     # A retry asks the same again, whatever has settled since.
     request = state.request if event.handled_by is None else None
-    failed = replace(settled, error=event.failure, handled_by=event.handled_by, request=request)
+    failed = replace(
+        settled, error=event.failure, handled_by=event.handled_by, request=request, output=event.output
+    )
     evolution.set_step(event.step_id, failed)
     evolution.spend(event.usage)
     if event.handled_by is None and evolution.failure is None:
@@ -413,7 +468,8 @@ def _step_failed(evolution: Evolution, event: e.StepFailed) -> None:
 
 def _step_skipped(evolution: Evolution, event: e.StepSkipped) -> None:
     settled = _settled(evolution.step(event.step_id), event, StepStatus.SKIPPED, event.usage)
-    evolution.set_step(event.step_id, replace(settled, error=event.failure, reason=event.reason))
+    skipped = replace(settled, error=event.failure, reason=event.reason, output=event.output)
+    evolution.set_step(event.step_id, skipped)
     evolution.spend(event.usage)
 
 
@@ -426,6 +482,7 @@ def _step_cancelled(evolution: Evolution, event: e.StepCancelled) -> None:
         reason=event.reason,
         waiting_for=None,
         due=None,
+        approval=None,
         queued=0,
     )
     evolution.set_step(event.step_id, cancelled)
@@ -452,6 +509,13 @@ _APPLY: Mapping[type[e.Event], Callable[[Evolution, e.Event], None]] = MappingPr
             e.AttemptStarted: _attempt_started,
             e.StepRetrying: _step_retrying,
             e.StepWaiting: _step_waiting,
+            e.StepWaitingApproval: _step_waiting_approval,
+            e.ApprovalRequested: _approval_requested,
+            e.ApprovalDecided: _approval_decided,
+            e.ApprovalDelegated: _approval_delegated,
+            e.ApprovalReminded: _approval_reminded,
+            e.ApprovalEscalated: _approval_escalated,
+            e.ApprovalExpired: _approval_expired,
             e.StepCompleted: _step_completed,
             e.StepFailed: _step_failed,
             e.StepSkipped: _step_skipped,

@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, cast
 from zoneinfo import ZoneInfo
 
+from process_engine.core.approvals import Asked
 from process_engine.core.results import Completed, Failed, StepResult, WaitUntil
-from process_engine.definition.document import Gateway, Step, Timer
+from process_engine.definition.document import Gateway, HumanApproval, Step, Timer, Transform
 from process_engine.definition.durations import Duration, parse_duration
 from process_engine.definition.expressions import (
     Expression,
@@ -104,6 +105,41 @@ class TimerStep:
         return _moment(str(self.until.render(scope)), self.zone, now)
 
 
+@dataclass(frozen=True, slots=True)
+class TransformStep:
+    """Completes with a value made of others."""
+
+    value: Template
+
+    def decide(self, scope: Scope, now: datetime) -> StepResult:
+        """The value, typed."""
+        return Completed(self.value.render(scope))
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalStep:
+    """Asks people: what they are shown is rendered once, and stays what it was."""
+
+    title: Template
+    description: Template
+    assignees: Template
+    form: Mapping[str, object] | None
+
+    def decide(self, scope: Scope, now: datetime) -> StepResult:
+        """What is shown, and to whom."""
+        names: list[str] = []
+        for named in cast("list[object]", self.assignees.render(scope)):
+            # An expression may yield one name or a list of them.
+            for name in cast("list[object]", named) if isinstance(named, list) else (named,):
+                if not isinstance(name, str) or not name:
+                    return Failed("EXPRESSION_ERROR", f"assignees: {name!r} is no name")
+                names.append(name)
+        shown = {"title": self.title.render(scope), "description": self.description.render(scope)}
+        if self.form is not None:
+            shown["form"] = dict(self.form)
+        return Asked(shown, tuple(dict.fromkeys(names)))
+
+
 def _moment(text: str, zone: str, now: datetime) -> datetime:
     """A timestamp, or the next time the clock shows `HH:MM[:SS]` in `zone`, in UTC."""
     local = ZoneInfo(zone)
@@ -145,7 +181,27 @@ def _compile_timer(step: Step) -> InlineStep:
     )
 
 
+def _compile_transform(step: Step) -> InlineStep:
+    assert isinstance(step, Transform)
+    return TransformStep(compile_template(step.value))
+
+
+def _compile_approval(step: Step) -> InlineStep:
+    assert isinstance(step, HumanApproval)
+    return ApprovalStep(
+        compile_template(step.title or step.name or step.id),
+        compile_template(step.description),
+        compile_template(list(step.assignees)),
+        step.form,
+    )
+
+
 INLINE: Mapping[str, Callable[[Step], InlineStep]] = MappingProxyType(
-    {"gateway": _compile_gateway, "timer": _compile_timer}
+    {
+        "gateway": _compile_gateway,
+        "timer": _compile_timer,
+        "transform": _compile_transform,
+        "human_approval": _compile_approval,
+    }
 )
 """Step types decided inline, and how each is compiled."""

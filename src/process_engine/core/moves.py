@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import assert_never
 
 from process_engine.core import events as e
+from process_engine.core.approvals import Asked, Request, hash_of
 from process_engine.core.backoff import delay_seconds
 from process_engine.core.draft import Draft
 from process_engine.core.edges import Verdict, join_verdict
@@ -19,7 +20,7 @@ from process_engine.core.plan import StepPlan
 from process_engine.core.results import NO_USAGE, Completed, Failed, StepResult, Usage, WaitUntil
 from process_engine.core.scope import unpack
 from process_engine.core.state import ExecutionStatus, SkipReason, StepState, StepStatus
-from process_engine.core.values import Value
+from process_engine.core.values import NULL, Value
 from process_engine.definition.json_schema import spelled
 from process_engine.errors import ExpressionError, OutputTooLarge
 from process_engine.ids import StepId
@@ -175,8 +176,33 @@ def apply_result(draft: Draft, step: StepPlan, result: StepResult) -> None:
                 apply_result(draft, step, Completed(timer_output(draft.now, due, draft.now)))
             else:
                 draft.record_step(e.StepWaiting, step.id, waiting_for=e.Waiting.TIMER, due=due)
+        case Asked():
+            _ask(draft, step, result)
         case _:
             assert_never(result)
+
+
+def _ask(draft: Draft, step: StepPlan, asked: Asked) -> None:
+    """Put the question to people; the step waits for them."""
+    rules = step.approval
+    assert rules is not None
+    try:
+        shown = draft.pack(asked.shown)
+    except OutputTooLarge as error:
+        fail_for_good(draft, step, Failure(error.code, f"what is shown: {error}", step.id), NO_USAGE)
+        return
+    state = draft.state.step(step.id)
+    deadline = draft.now + timedelta(seconds=rules.deadline_seconds)
+    request = Request(
+        id=f"{draft.state.created.execution_id}/{step.id}/{state.visit}/{state.attempt}",
+        sha256=hash_of(asked.shown),
+        shown=shown,
+        asked_at=draft.now,
+        deadline=deadline,
+        assignees=asked.assignees,
+    )
+    draft.record_step(e.StepWaitingApproval, step.id, due=deadline)
+    draft.record_step(e.ApprovalRequested, step.id, request=request)
 
 
 def record_answer(draft: Draft, step: StepPlan, output: Value, result: Completed) -> None:
@@ -262,30 +288,37 @@ def _on_failure(draft: Draft, step: StepPlan, failed: Failed) -> None:
     )
 
 
-def fail_for_good(draft: Draft, step: StepPlan, failure: Failure, usage: Usage) -> None:
-    """No further attempt: `on_error` decides what the failure means."""
+def fail_for_good(draft: Draft, step: StepPlan, failure: Failure, usage: Usage, output: Value = NULL) -> None:
+    """No further attempt: `on_error` decides what the failure means. `output` can be read all the same."""
     action = step.on_error
     if draft.state.stopping is not None or action.action == "fail_process":
-        draft.record_step(e.StepFailed, step.id, failure=failure, usage=usage)
+        draft.record_step(e.StepFailed, step.id, failure=failure, usage=usage, output=output)
         _after_failure(draft, step.id, failure)
     elif action.action == "skip_step":
-        draft.record_step(e.StepSkipped, step.id, reason=str(SkipReason.ERROR), failure=failure, usage=usage)
-        draft.settled.append(step.id)
+        skip_error(draft, step, failure, usage, output)
     else:
-        _go_to(draft, step, failure, usage)
+        _go_to(draft, step, failure, usage, output)
 
 
-def _go_to(draft: Draft, step: StepPlan, failure: Failure, usage: Usage) -> None:
+def skip_error(draft: Draft, step: StepPlan, failure: Failure, usage: Usage, output: Value = NULL) -> None:
+    """What failed is passed over, and everything after it goes on."""
+    reason = str(SkipReason.ERROR)
+    draft.record_step(e.StepSkipped, step.id, reason=reason, failure=failure, usage=usage, output=output)
+    draft.settled.append(step.id)
+
+
+def _go_to(draft: Draft, step: StepPlan, failure: Failure, usage: Usage, output: Value) -> None:
     target = step.on_error.target
     assert target is not None
-    if not step.on_error.loop:
-        draft.record_step(e.StepFailed, step.id, failure=failure, handled_by=target, usage=usage)
-        draft.settled.append(step.id)
-    elif draft.state.step(target).visit >= step.on_error.max_visits:
+    loop = step.on_error.loop
+    if loop and draft.state.step(target).visit >= step.on_error.max_visits:
         _exceed_visits(draft, step, target, step.on_error.max_visits, usage)
-    else:
-        draft.record_step(e.StepFailed, step.id, failure=failure, handled_by=target, usage=usage)
+        return
+    draft.record_step(e.StepFailed, step.id, failure=failure, handled_by=target, usage=usage, output=output)
+    if loop:
         _reopen(draft, target, step.id)
+    else:
+        draft.settled.append(step.id)
 
 
 def _after_failure(draft: Draft, step_id: StepId, failure: Failure) -> None:

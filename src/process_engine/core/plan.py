@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from process_engine.core.approvals import ApprovalRules, compile_rules
 from process_engine.core.backoff import Retry
 from process_engine.core.inline import INLINE, InlineStep
 from process_engine.core.state import Tally
-from process_engine.definition.document import AgentTask, ProcessDefinition, RetryPolicy, Step
+from process_engine.definition.document import AgentTask, HumanApproval, ProcessDefinition, RetryPolicy, Step
 from process_engine.definition.expressions import Expression, Template, compile_template, parse_condition
 from process_engine.definition.graph import DependencyResolver, Edge, step_reads
 from process_engine.definition.json_schema import CompiledSchema
@@ -56,6 +57,7 @@ class StepPlan:
     guards: tuple[tuple[StepId, frozenset[str]], ...]
     reads: frozenset[str]
     output_schema: CompiledSchema | None
+    approval: ApprovalRules | None
     loops: Mapping[StepId, int]
     retry: Retry
     on_error: ErrorAction
@@ -140,6 +142,7 @@ def _compile_step(definition: ProcessDefinition, step: Step, graph: DependencyRe
             if edge.kind == "route"
         ),
         output_schema=_compile_schema(step),
+        approval=compile_rules(step) if isinstance(step, HumanApproval) else None,
         reads=frozenset(read.step for read in step_reads(step) if read.step is not None),
         loops={
             StepId(loop.target): loop.max_visits or DEFAULT_MAX_VISITS

@@ -7,6 +7,8 @@ from decimal import Decimal
 
 import msgspec
 
+from process_engine.core.approvals import Asked
+
 
 class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What one attempt consumed: `cost` in the agents' currency, exact; tokens as the agent counted them."""
@@ -56,4 +58,4 @@ class WaitUntil(msgspec.Struct, frozen=True, gc=False, tag=True):
     due: datetime
 
 
-StepResult = Completed | Failed | WaitUntil
+StepResult = Completed | Failed | WaitUntil | Asked

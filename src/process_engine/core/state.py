@@ -18,6 +18,7 @@ from types import MappingProxyType
 
 import msgspec
 
+from process_engine.core.approvals import Request
 from process_engine.core.events import ExecutionCreated, Waiting
 from process_engine.core.failures import Failure
 from process_engine.core.values import NULL, Value
@@ -142,6 +143,7 @@ class StepState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     routes: tuple[str, ...] | None = None
     waiting_for: Waiting | None = None
     due: datetime | None = None
+    approval: Request | None = None
     queued: int = 0
     cost: Decimal = Decimal(0)
     tokens: int = 0

@@ -23,6 +23,7 @@ class WorkKind(StrEnum):
     RETRY = "retry"
     DEADLINE = "deadline"
     GRACE = "grace"
+    APPROVAL = "approval"
 
 
 class WorkItem(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -48,6 +49,8 @@ def step_work(execution_id: ExecutionId, step_id: str, step: StepState) -> WorkI
     """The work that a step in this state owes, if any."""
     if step.status is StepStatus.RUNNING:
         return WorkItem(execution_id, step_id, WorkKind.ATTEMPT, step.visit, step.attempt)
+    if step.status is StepStatus.WAITING_APPROVAL and step.due is not None:
+        return WorkItem(execution_id, step_id, WorkKind.APPROVAL, step.visit, step.attempt, step.due)
     if step.status is StepStatus.WAITING and step.due is not None and step.waiting_for is not None:
         return WorkItem(execution_id, step_id, WorkKind(step.waiting_for), step.visit, step.attempt, step.due)
     return None

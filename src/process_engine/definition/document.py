@@ -34,6 +34,7 @@ from process_engine.definition.parts import (
     Names,
     Path,
     ProcessName,
+    Quorum,
     StepName,
     TemplateText,
     Text,
@@ -55,6 +56,7 @@ __all__ = [
     "Defaults",
     "Document",
     "ErrorPolicy",
+    "Escalation",
     "ExpressionSite",
     "ForEach",
     "Gateway",
@@ -385,13 +387,72 @@ class Timer(Step, frozen=True):
     )
 
 
-AnyStep = AgentTask | Gateway | Timer
+class Transform(Step, frozen=True):
+    """Makes a value out of others, without asking anybody."""
+
+    type: Literal["transform"] = Field(default="transform", description="A value is made.")
+    value: Annotated[object, TemplateText()] = Field(
+        description="The value: any YAML with expressions, whose types are kept."
+    )
+
+
+class Escalation(Document, frozen=True):
+    """Further people who may decide once nobody has for a while."""
+
+    escalate_to: Names = Field(description="Users and `group:…` who may decide as well from then on.")
+    after: Timeout = Field(description="How long after the request; the step's `timeout` still ends it.")
+
+
+TimeoutAction = Literal["fail", "approve", "reject", "skip"] | Escalation
+
+
+class HumanApproval(Step, frozen=True):
+    """Asks people, and waits for what they decide."""
+
+    type: Literal["human_approval"] = Field(default="human_approval", description="People decide.")
+    title: Annotated[Text | None, TemplateText()] = Field(
+        default=None, description="What is to be decided, in a line; the step's name where it is left out."
+    )
+    description: Annotated[str, TemplateText()] = Field(
+        default="", description="What people need to know to decide: text, expressions allowed."
+    )
+    assignees: Annotated[Names, TemplateText()] = Field(
+        default=(), description="Who may decide: users and `group:…`; anybody where it is left out."
+    )
+    required_approvals: Quorum = Field(default=1, description="So many people have to approve.")
+    rejections_needed: Quorum = Field(default=1, description="So many rejections reject it.")
+    form: JsonSchema | None = Field(
+        default=None, description="JSON Schema of what is filled in with an approval."
+    )
+    timeout_action: TimeoutAction = Field(
+        default="fail",
+        description="What happens when nobody has decided within `timeout` (24h): the step fails with "
+        "APPROVAL_TIMEOUT, counts as approved or as rejected, or is skipped and everything after it goes on. "
+        "With `{escalate_to, after}` others may decide as well before it fails.",
+    )
+    require_comment_on_reject: StrictBool = Field(
+        default=True, description="Whether a rejection needs a comment."
+    )
+    separation_of_duties: StrictBool = Field(
+        default=False, description="Whether who started the execution must not decide."
+    )
+    reminders: tuple[Timeout, ...] = Field(
+        default=(), description="How long after the request people are reminded, each time."
+    )
+    on_reject: Literal["fail", "continue"] = Field(
+        default="fail",
+        description="A rejection fails the step with APPROVAL_REJECTED, or is a normal outcome which a "
+        "gateway can read.",
+    )
+
+
+AnyStep = AgentTask | Gateway | Timer | HumanApproval | Transform
 STEP_TYPES: dict[str, type[Step]] = {
     str(kind.model_fields["type"].default): kind for kind in cast("tuple[type[Step], ...]", get_args(AnyStep))
 }
 """The classes by the word for them in a document; a new type is a class and its name in the union."""
 
-FUTURE_STEP_TYPES = ("human_approval", "notification", "sub_process", "wait_for_event", "transform")
+FUTURE_STEP_TYPES = ("notification", "sub_process", "wait_for_event")
 """Types of the language that this version does not run."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import cast
 
+from process_engine.definition.old_words import DECISIONS, OldWord, old_words, rewritten
 from process_engine.definition.positions import Path, Positions
 from process_engine.definition.problems import Level, Problem
 
@@ -16,6 +17,8 @@ Mapping = dict[str, object]
 
 # Keys that files of earlier engines carry and that nothing ever read.
 WITHOUT_EFFECT = ("owner", "metadata", "data_classification", "output_key")
+# Keys of a step that hold no expressions.
+_PLAIN = ("id", "type", "name", "form", "output", "depends_on")
 
 
 def normalise(document: Mapping, positions: Positions) -> list[Problem]:
@@ -49,6 +52,7 @@ class _Rewriter:
         self._outputs(document)
         for index, step in as_mappings(document.get("steps")):
             self._step(step, ("steps", index))
+        self._words(document)
 
     def _note(self, code: str, level: Level, path: Path, message: str, suggestion: str) -> None:
         mark = self._positions.of_key(path)
@@ -97,6 +101,8 @@ class _Rewriter:
             self._timer(step, path)
         if step.get("type") == "gateway":
             self._gateway(step, path)
+        if step.get("type") == "human_approval":
+            self._rename(step, path, "on_timeout", "timeout_action")
 
     def _retry(self, owner: Mapping | None, path: Path) -> None:
         retry = as_mapping(owner.get("retry")) if owner is not None else None
@@ -176,3 +182,46 @@ class _Rewriter:
             if key in words:
                 self._positions.move((*path, words[key]), (*origin, key))
         return renamed
+
+    # Expressions
+
+    def _words(self, document: Mapping) -> None:
+        """Rewrite what reads an approval in old words; what holds no expression is left alone."""
+        steps = [step for _, step in as_mappings(document.get("steps"))]
+        approvals = {str(step.get("id")) for step in steps if step.get("type") == "human_approval"}
+        if not approvals:
+            return
+        for index, step in as_mappings(document.get("steps")):
+            for key, value in step.items():
+                if key not in _PLAIN and not key.startswith("x-"):
+                    step[key] = self._modern(value, ("steps", index, key), approvals, key == "condition")
+        for index, output in as_mappings(document.get("outputs")):
+            source = output.get("source")
+            # Without braces a source is an expression all the same.
+            bare = isinstance(source, str) and "{{" not in source
+            output["source"] = self._modern(source, ("outputs", index, "source"), approvals, bare)
+
+    def _modern(self, value: object, path: Path, approvals: set[str], condition: bool) -> object:
+        """The value in today's words; a text without braces is an expression only as a condition."""
+        if isinstance(value, str):
+            words = old_words(value, approvals, condition=condition) if condition or "{{" in value else []
+            for word in words:
+                self._note_word(word, path)
+            return rewritten(value, words)
+        if isinstance(value, dict):
+            members = cast("Mapping", value)
+            is_route = path[2:3] == ("routes",)
+            return {
+                key: self._modern(below, (*path, key), approvals, is_route and key == "condition")
+                for key, below in members.items()
+            }
+        if isinstance(value, list):
+            items = cast("list[object]", value)
+            return [self._modern(item, (*path, n), approvals, False) for n, item in enumerate(items)]
+        return value
+
+    def _note_word(self, word: OldWord, path: Path) -> None:
+        what = "A decision is never" if word.word in DECISIONS else "An approval has no"
+        mark = self._positions.within(path, word.offset)
+        message = f"{what} `{word.word}` any more; it is read as `{word.new}`."
+        self.problems.append(Problem("P905", "info", message, *mark, f"Write `{word.new}`.", path=path))

@@ -36,6 +36,7 @@ ERROR_CODE_PATTERN = "^[A-Z][A-Z0-9_]{0,63}$"
 MAX_VISITS = 10_000
 MAX_ATTEMPTS = 100
 MAX_CONCURRENCY = 10_000
+MAX_DECISIONS = 100
 
 ExpressionKind = Literal["template", "condition"]
 Path = tuple[str | int, ...]
@@ -225,6 +226,7 @@ Timeout = Annotated[Duration, AfterValidator(_longer_than_zero)]
 Attempts = Annotated[StrictInt, Field(ge=1, le=MAX_ATTEMPTS)]
 MaxVisits = Annotated[StrictInt, Field(ge=1, le=MAX_VISITS)]
 Concurrency = Annotated[StrictInt, Field(ge=1, le=MAX_CONCURRENCY)]
+Quorum = Annotated[StrictInt, Field(ge=1, le=MAX_DECISIONS)]
 Names = Annotated[tuple[Text, ...], BeforeValidator(_as_list, json_schema_input_type=str | list[str])]
 ConditionSource = Annotated[
     Text, BeforeValidator(_condition_text, json_schema_input_type=str | bool), ConditionText()

@@ -91,11 +91,19 @@ CATALOGUE: dict[str, str] = {
     "P603": "A timer without a time, or with two",
     "P604": "An unknown time zone",
     "P605": "A time of a timer cannot be read",
+    "P606": "A reminder comes after the deadline",
+    "P607": "An escalation comes after the deadline",
+    "P608": "More decisions are needed than people can give",
+    "P609": "The only one who may decide may have started it",
+    "P610": "An approval that nobody has to give",
+    "P611": "A rejection is read that never gets there",
+    "P612": "A setting has no effect on this type of step",
     # P9xx: old forms
     "P901": "An old spelling of a key",
     "P902": "An old form of routes",
     "P903": "A step without type",
     "P904": "A long form of on_error",
+    "P905": "An old word for what an approval says",
 }
 """Title of every code. Codes are stable: one that is given up is never used again."""
 

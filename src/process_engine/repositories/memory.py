@@ -19,7 +19,16 @@ from process_engine.core.values import BlobRef
 from process_engine.core.work import WorkItem, WorkKind, step_work
 from process_engine.errors import InternalError, NotFound, OwnershipLost, StorageUnavailable
 from process_engine.ids import DefinitionHash, ExecutionId, StepId
-from process_engine.repositories.records import ANSWER, COMMAND, CREATED, EVENT, HEAD, STEP, summary_of
+from process_engine.repositories.records import (
+    ANSWER,
+    COMMAND,
+    CREATED,
+    EVENT,
+    HEAD,
+    STEP,
+    open_approval,
+    summary_of,
+)
 from process_engine.runtime.ports import (
     Clock,
     ExecutionSummary,
@@ -27,6 +36,7 @@ from process_engine.runtime.ports import (
     Fence,
     InboxAnswer,
     InboxEntry,
+    OpenApproval,
     StoredDefinition,
 )
 
@@ -181,6 +191,7 @@ class MemoryRepository:
 
     async def load_many(self, execution_ids: Collection[ExecutionId]) -> Sequence[Snapshot]:
         """The committed states of those executions that there are."""
+        _ = self.fence
         found = [await self.load(id) for id in dict.fromkeys(execution_ids)]
         return [snapshot for snapshot in found if snapshot is not None]
 
@@ -266,6 +277,18 @@ class MemoryRepository:
         )
         later = (item for place, item in places if after is None or place > after)
         return list(islice(later, max(limit, 0)))
+
+    async def approvals(self, *, limit: int = 1000) -> Sequence[OpenApproval]:
+        """What people are asked: the oldest execution first, its steps in the order of their ids."""
+        rows = self._reading()
+        found: list[OpenApproval] = []
+        for execution, _ in await self.open_executions():
+            for step, text in sorted(rows.steps[execution].items()):
+                process = rows.summaries[execution].process
+                asked = open_approval(execution, process, step, STEP.decode(text))
+                if asked is not None:
+                    found.append(asked)
+        return found[: max(limit, 0)]
 
     # inbox
 

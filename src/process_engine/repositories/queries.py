@@ -14,7 +14,7 @@ from process_engine.ids import ExecutionId, StepId
 from process_engine.repositories import records
 from process_engine.repositories.connection import Row, SqlValue
 from process_engine.repositories.records import to_microseconds
-from process_engine.runtime.ports import ExecutionSummary
+from process_engine.runtime.ports import ExecutionSummary, OpenApproval
 
 # One statement sees one moment, also beside a writer. The first column tells the three kinds of rows apart.
 LOAD = """
@@ -69,6 +69,12 @@ RUNNING = """
 OPEN = """
     SELECT id, definition_hash FROM executions JOIN heads ON execution = number
     WHERE status IN ('pending', 'running', 'paused', 'compensating') ORDER BY number
+"""
+APPROVALS = """
+    SELECT id, process, step_id, state FROM heads JOIN executions ON number = heads.execution
+    JOIN steps ON steps.execution = number
+    WHERE status IN ('running', 'paused') AND state ->> 'status' = 'waiting_approval'
+    ORDER BY number, step_id LIMIT ?
 """
 INBOX = "SELECT id, command FROM inbox WHERE answer IS NULL ORDER BY id LIMIT ?"
 ANSWER = "SELECT answer FROM inbox WHERE id = ?"
@@ -144,6 +150,12 @@ def timer(row: Row) -> WorkItem:
     return WorkItem(
         ExecutionId(execution), key, WorkKind(kind), visit, attempt, records.from_microseconds(due)
     )
+
+
+def approval(row: Row) -> OpenApproval | None:
+    """The question that a step of `APPROVALS` asks."""
+    execution, process, step, text = cast("tuple[str, str, str, str]", row)
+    return records.open_approval(ExecutionId(execution), process, StepId(step), records.STEP.decode(text))
 
 
 def attempt(row: Row) -> WorkItem | None:

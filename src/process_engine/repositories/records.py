@@ -13,9 +13,10 @@ import msgspec
 
 from process_engine.core.commands import AnyCommand, Command
 from process_engine.core.events import AnyEvent, Event, ExecutionCreated
-from process_engine.core.state import Execution, Head, StepState
+from process_engine.core.state import Execution, Head, StepState, StepStatus
 from process_engine.errors import InternalError, StorageIncompatible
-from process_engine.runtime.ports import ExecutionSummary, InboxAnswer
+from process_engine.ids import ExecutionId, StepId
+from process_engine.runtime.ports import ExecutionSummary, InboxAnswer, OpenApproval
 
 Given = TypeVar("Given")
 Kept = TypeVar("Kept")
@@ -90,4 +91,15 @@ def summary_of(execution: Execution) -> ExecutionSummary:
         created_at=created.timestamp,
         started_at=head.started_at,
         completed_at=head.completed_at,
+    )
+
+
+def open_approval(
+    execution: ExecutionId, process: str, step: StepId, state: StepState
+) -> OpenApproval | None:
+    """The question that a step in this state asks, if it waits for an answer."""
+    if state.status is not StepStatus.WAITING_APPROVAL or state.approval is None:
+        return None
+    return OpenApproval(
+        execution_id=execution, process=process, step_id=step, visit=state.visit, request=state.approval
     )

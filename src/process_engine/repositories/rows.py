@@ -143,7 +143,12 @@ class Batch:
                 changed[id, step] = None
         executions = self._executions
         self._heads = [(id, HEAD.encode(execution.head)) for id, execution in executions.items()]
-        self._steps = [(id, step, STEP.encode(executions[id].steps[step])) for id, step in changed]
+        # A batch that says something twice, which its events will refuse, may end with an older state.
+        self._steps = [
+            (id, step, STEP.encode(executions[id].steps[step]))
+            for id, step in changed
+            if step in executions[id].steps
+        ]
 
     def _add(self, transition: Transition) -> ExecutionId:
         created = transition.execution.created

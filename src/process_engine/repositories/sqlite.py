@@ -34,6 +34,7 @@ from process_engine.runtime.ports import (
     Fence,
     InboxAnswer,
     InboxEntry,
+    OpenApproval,
     StoredDefinition,
 )
 
@@ -312,6 +313,11 @@ class SqliteRepository:
         """Work that is due at a time, ordered by (due, execution id, key), strictly after the place given."""
         rows = await self._opened().far.read(*queries.timers(after, max(limit, 0)))
         return [queries.timer(row) for row in rows]
+
+    async def approvals(self, *, limit: int = 1000) -> Sequence[OpenApproval]:
+        """What people are asked: the oldest execution first, its steps in the order of their ids."""
+        rows = await self._opened().far.read(queries.APPROVALS, (max(limit, 0),))
+        return [asked for asked in map(queries.approval, rows) if asked is not None]
 
     # inbox
 

@@ -10,10 +10,13 @@ from types import TracebackType
 from typing import Self
 
 from process_engine.clock import SystemClock
+from process_engine.core.approvals import Ruling
 from process_engine.core.blockers import Blocker, blockers
 from process_engine.core.commands import (
     AnyCommand,
     CancelExecution,
+    DecideApproval,
+    DelegateApproval,
     PauseExecution,
     ReachDeadline,
     ResumeExecution,
@@ -37,8 +40,9 @@ from process_engine.runtime.loop import Loop
 from process_engine.runtime.outputs import OutputStorage
 from process_engine.runtime.ownership import interruption_of, take_over
 from process_engine.runtime.plans import Plans
-from process_engine.runtime.ports import Clock, ExecutionRepository, ExecutionSummary
+from process_engine.runtime.ports import Clock, ExecutionRepository, ExecutionSummary, OpenApproval
 from process_engine.runtime.registry import StepHandlerRegistry
+from process_engine.runtime.settling import has_nothing_due, has_settled
 from process_engine.runtime.steps import StepRunner
 from process_engine.runtime.timers import Alarm, Timers
 from process_engine.runtime.view import ProcessExecution, view
@@ -265,6 +269,70 @@ class Engine:
         )
         return await self._command(command)
 
+    async def decide_approval(
+        self,
+        execution_id: str,
+        step_id: str,
+        *,
+        approve: bool,
+        by: str,
+        groups: Sequence[str] = (),
+        comment: str | None = None,
+        form: Mapping[str, object] | None = None,
+        sha256: str | None = None,
+    ) -> ProcessExecution:
+        """Record what `by`, a member of `groups`, decides about a step that asks people.
+
+        `form` is what they filled in, `sha256` the hash of what they were shown: a decision about something
+        that was replaced meanwhile is refused.
+
+        Raises:
+            CommandRejected: it is not theirs to decide, too late, decided already, about something else, or
+                the form or the comment is missing. Nothing was written.
+            ConfigurationInvalid: agents or step types of the execution are not known here, where what follows
+                would run. Nothing was written.
+        """
+        if self._recover:
+            await self._adopt_stored(ExecutionId(execution_id))
+        value, blobs = pack(dict(form)) if form is not None else (None, {})
+        command = DecideApproval(
+            execution_id=ExecutionId(execution_id),
+            step_id=StepId(step_id),
+            by=by,
+            ruling=Ruling.APPROVED if approve else Ruling.REJECTED,
+            groups=tuple(groups),
+            comment=comment,
+            form=value,
+            blobs=blobs,
+            sha256=sha256,
+        )
+        return await self._command(command)
+
+    async def delegate_approval(
+        self,
+        execution_id: str,
+        step_id: str,
+        *,
+        by: str,
+        to: str,
+        groups: Sequence[str] = (),
+        comment: str | None = None,
+    ) -> ProcessExecution:
+        """Hand a decision on to the user or group `to`: who was named gives it away, a group shares it.
+
+        Raises:
+            CommandRejected: it is not theirs to hand on. Nothing was written.
+        """
+        command = DelegateApproval(
+            execution_id=ExecutionId(execution_id),
+            step_id=StepId(step_id),
+            by=by,
+            to=to,
+            groups=tuple(groups),
+            comment=comment,
+        )
+        return await self._command(command)
+
     async def _command(self, command: AnyCommand) -> ProcessExecution:
         return await self._view(await self._loop.submit(command))
 
@@ -280,8 +348,9 @@ class Engine:
             NotFound: there is no such execution.
             StorageError: the store failed for good, the engine has stopped.
         """
-        settled = _has_settled if wait_for_timers else _has_nothing_due
-        return await self._view(await self._watch(ExecutionId(execution_id), settled))
+        settled = has_settled if wait_for_timers else has_nothing_due
+        watched = self._watch(ExecutionId(execution_id), lambda found: settled(found, self._clock.now()))
+        return await self._view(await watched)
 
     async def _watch(self, execution_id: ExecutionId, predicate: Predicate) -> Execution:
         if self._loop.failure is not None:
@@ -319,6 +388,10 @@ class Engine:
     ) -> Sequence[ExecutionSummary]:
         """Executions, newest first."""
         return await self._repository.list(status=status, process=process, limit=limit)
+
+    async def approvals(self, *, limit: int = 1000) -> Sequence[OpenApproval]:
+        """What people are asked, the oldest execution first."""
+        return await self._repository.approvals(limit=limit)
 
     @property
     def left_alone(self) -> Mapping[ExecutionId, ProcessEngineError]:
@@ -381,7 +454,7 @@ class Engine:
 
     async def _serve(self, command: AnyCommand) -> Execution:
         """Carry out a command from the inbox; what makes an execution go on makes it ours as well."""
-        if isinstance(command, (ResumeExecution, RetryStep)):
+        if isinstance(command, (ResumeExecution, RetryStep, DecideApproval)):
             await self._adopt_stored(command.execution_id)
         return await self._loop.submit(command)
 
@@ -492,16 +565,3 @@ def _fault_of(check: Preflight, definition: ProcessDefinition) -> ProcessEngineE
     except ProcessEngineError as error:
         return error
     return None
-
-
-def _has_settled(execution: Execution) -> bool:
-    """It has ended, or it is held or paused with nothing under way and no timer that could end that."""
-    status = execution.status
-    if status.is_final or status is ExecutionStatus.PENDING:
-        return True
-    return status is ExecutionStatus.PAUSED and not execution.progress.running
-
-
-def _has_nothing_due(execution: Execution) -> bool:
-    """It has settled, or all that is left waits for a moment to come."""
-    return _has_settled(execution) or not (execution.progress.running or execution.progress.queue)

@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from process_engine.core.approvals import Request
 from process_engine.core.commands import AnyCommand
 from process_engine.core.events import Event
 from process_engine.core.results import NO_USAGE, Completed, Failed, StepResult, Usage
@@ -215,6 +216,16 @@ class StoredDefinition(msgspec.Struct, frozen=True, kw_only=True):
     document: bytes
 
 
+class OpenApproval(msgspec.Struct, frozen=True, kw_only=True):
+    """A question that people have not answered yet: which step of which execution asks, and what."""
+
+    execution_id: ExecutionId
+    process: str
+    step_id: StepId
+    visit: int
+    request: Request
+
+
 class FeedEntry(msgspec.Struct, frozen=True):
     """An event with its place in the order of all events of a store; positions grow and may have gaps."""
 
@@ -346,6 +357,11 @@ class ExecutionRepository(Protocol):
         self, *, after: tuple[datetime, ExecutionId, str] | None, limit: int
     ) -> Sequence[WorkItem]:
         """Work that is due at a time, ordered by (due, execution id, key), strictly after the place given."""
+        ...
+
+    async def approvals(self, *, limit: int) -> Sequence[OpenApproval]:
+        """What people are asked in executions that have not ended: the oldest execution first, its steps in
+        the order of their ids."""
         ...
 
     # inbox

@@ -8,7 +8,8 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import cast
 
-from process_engine.core.blockers import Blocker, blockers
+from process_engine.core.approvals import Request
+from process_engine.core.blockers import Blocker, blockers, waits_for_people
 from process_engine.core.failures import Failure
 from process_engine.core.plan import Plan
 from process_engine.core.state import Execution, ExecutionStatus, StepState, StepStatus
@@ -16,6 +17,9 @@ from process_engine.core.values import Value
 from process_engine.definition.document import ProcessDefinition
 from process_engine.ids import ExecutionId, StepId
 from process_engine.runtime.outputs import OutputStorage
+
+# The reason of a pause that nobody ordered.
+APPROVAL = "approval"
 
 
 class StepExecution:
@@ -73,6 +77,11 @@ class StepExecution:
         return self._state.completed_at
 
     @property
+    def approval(self) -> Request | None:
+        """What it asks people, and what they have decided so far; None once that is enough."""
+        return self._state.approval
+
+    @property
     def due(self) -> datetime | None:
         """When its timer or its next attempt is due."""
         return self._state.due
@@ -118,13 +127,13 @@ class ProcessExecution:
 
     @property
     def status(self) -> ExecutionStatus:
-        """Where it stands."""
-        return self._execution.status
+        """Where it stands. What waits for people and runs nothing meanwhile reads as paused."""
+        return ExecutionStatus.PAUSED if waits_for_people(self._execution) else self._execution.status
 
     @property
     def pause_reason(self) -> str | None:
-        """Why it is paused."""
-        return self._execution.head.pause_reason
+        """Why it is paused: an operator's word, or `approval`."""
+        return APPROVAL if waits_for_people(self._execution) else self._execution.head.pause_reason
 
     @property
     def error(self) -> Failure | None:

@@ -46,6 +46,11 @@ def timer(delay: str | float) -> StepKeys:
     return {"type": "timer", "delay": delay}
 
 
+def approval(**keys: object) -> StepKeys:
+    """The keys of a step that asks people."""
+    return {"type": "human_approval", "title": "May it go on?", **keys}
+
+
 def _sources(drawing: str) -> dict[str, list[str]]:
     """Each step of the drawing with the steps it depends on, both in the order of their appearance."""
     sources: dict[str, list[str]] = {}

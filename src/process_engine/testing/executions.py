@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from process_engine.core import commands as c
+from process_engine.core.approvals import Ruling
 from process_engine.core.config import ExecutionConfig
 from process_engine.core.decide import transition
 from process_engine.core.events import Event, StepEvent
@@ -22,7 +23,7 @@ from process_engine.core.plan import Plan, compile_plan
 from process_engine.core.results import Completed, Failed, Usage
 from process_engine.core.state import Execution, ExecutionStatus, Snapshot, StepState
 from process_engine.core.transition import Needs
-from process_engine.core.values import pack
+from process_engine.core.values import Value, pack
 from process_engine.core.work import WorkItem
 from process_engine.definition.document import ProcessDefinition
 from process_engine.errors import CommandRejected
@@ -101,12 +102,17 @@ class Story:
         """Let time pass; nothing else happens."""
         return replace(self, now=self.now + timedelta(seconds=seconds), events=())
 
-    def started(self, given: object = None, *, hold: bool = False) -> Story:
+    def started(self, given: object = None, *, hold: bool = False, by: str | None = None) -> Story:
         """Start with an input (an empty object unless given)."""
         value, blobs = pack({} if given is None else given)
         return self.obeys(
             c.StartExecution(
-                execution_id=EXECUTION_ID, input=value, blobs=blobs, config=self.config, hold=hold
+                execution_id=EXECUTION_ID,
+                input=value,
+                blobs=blobs,
+                config=self.config,
+                hold=hold,
+                started_by=by,
             )
         )
 
@@ -175,6 +181,25 @@ class Story:
                 execution_id=EXECUTION_ID, step_id=StepId(step_id), visit=state.visit, attempt=state.attempt
             )
         )
+
+    def approved(
+        self,
+        step_id: str,
+        by: str = "ann",
+        *,
+        groups: tuple[str, ...] = (),
+        comment: str | None = None,
+        form: object = None,
+        sha256: str | None = None,
+    ) -> Story:
+        """Somebody approves what a step asks."""
+        return self.obeys(decision(step_id, by, Ruling.APPROVED, groups, comment, form, sha256))
+
+    def rejected(
+        self, step_id: str, by: str = "ann", *, groups: tuple[str, ...] = (), comment: str | None = "no"
+    ) -> Story:
+        """Somebody rejects what a step asks."""
+        return self.obeys(decision(step_id, by, Ruling.REJECTED, groups, comment))
 
     def paused(self) -> Story:
         """An operator pauses."""
@@ -248,6 +273,28 @@ class Story:
         stored = Snapshot(execution.created, execution.head, execution.steps)
         check(Audit(self.plan, stored, self.history, self.work))
         return self
+
+
+def decision(
+    step_id: str,
+    by: str = "ann",
+    ruling: Ruling = Ruling.APPROVED,
+    groups: tuple[str, ...] = (),
+    comment: str | None = None,
+    form: object = None,
+    sha256: str | None = None,
+) -> c.DecideApproval:
+    """The command with which `by` decides about a step."""
+    return c.DecideApproval(
+        execution_id=EXECUTION_ID,
+        step_id=StepId(step_id),
+        by=by,
+        ruling=ruling,
+        groups=groups,
+        comment=comment,
+        form=Value(form) if form is not None else None,
+        sha256=sha256,
+    )
 
 
 def _line(event: Event) -> str:

@@ -21,6 +21,8 @@ MUST_HAPPEN = (
             "ResumeExecution",
             "CancelExecution",
             "RetryStep",
+            "DecideApproval",
+            "DelegateApproval",
         )
     ),
     *(
@@ -30,6 +32,8 @@ MUST_HAPPEN = (
             "ResumeExecution",
             "CancelExecution",
             "RetryStep",
+            "DecideApproval",
+            "DelegateApproval",
             "RecordResult",
             "WakeStep",
         )
@@ -48,6 +52,8 @@ MUST_HAPPEN = (
         for code in (
             "AGENT_ERROR",
             "AGENT_UNAVAILABLE",
+            "APPROVAL_REJECTED",
+            "APPROVAL_TIMEOUT",
             "EXPRESSION_ERROR",
             "HANDLER_ERROR",
             "INTERRUPTED",
@@ -63,6 +69,7 @@ MUST_HAPPEN = (
         f"store: {name}"
         for name in (
             "answer",
+            "approvals",
             "attempts",
             "commit",
             "inbox",

@@ -10,6 +10,8 @@ from process_engine.core import events as e
 from process_engine.core.commands import (
     AnyCommand,
     CancelExecution,
+    DecideApproval,
+    DelegateApproval,
     PauseExecution,
     RecordResult,
     ResumeExecution,
@@ -25,6 +27,7 @@ from process_engine.ids import ExecutionId, StepId
 from process_engine.runtime.ports import ExecutionRepository, ExecutionSummary
 from process_engine.runtime.view import ProcessExecution
 from process_engine.testing.answers import LARGE, Answers
+from process_engine.testing.deciders import drawn_command, is_recorded, request_of
 from process_engine.testing.disks import Disk, run_now
 from process_engine.testing.judge import EVERYTHING, Judge, PromiseBroken
 from process_engine.testing.random_processes import random_process
@@ -135,6 +138,18 @@ class People:
         else:
             self._leave(self._command(execution_id, by), by)
 
+    def decide(self, process: SimulatedProcess) -> None:
+        """Somebody does something about a question that is open, here or through the store's inbox."""
+        asked = run_now(self._stranger.approvals(limit=EVERYTHING))
+        if not asked:
+            return
+        command = drawn_command(self._rng, self._rng.choice(asked))
+        if self._rng.random() < 0.3:
+            self._leave(command, command.by)
+            return
+        self._judge.counts[f"asked: {type(command).__name__}"] += 1
+        process.request(request_of(command), lambda answer: self._carried_out(command, command.by, answer))
+
     def _command(self, execution_id: ExecutionId, by: str) -> AnyCommand:
         failed = self.status(execution_id) is ExecutionStatus.FAILED
         # Some ask too early: a failure may be on its way to the store.
@@ -174,6 +189,10 @@ class People:
     def _check_done(self, command: AnyCommand, by: str) -> None:
         """What was acknowledged to an operator is in the history, under that operator's name."""
         events = self._judge.records[command.execution_id].events
+        if isinstance(command, DecideApproval | DelegateApproval):
+            if not is_recorded(command, events):
+                raise PromiseBroken(f"{command} was acknowledged, and the history does not know of it")
+            return
         named = any(getattr(event, "by", None) == by for event in events)
         # The beginning of a held execution does not say who let it go.
         begun = isinstance(command, ResumeExecution) and any(
@@ -258,7 +277,7 @@ class People:
         if not self._judge.records:
             return
         execution_id = self._rng.choice(sorted(self._judge.records))
-        match self._rng.choice(("watch", "watch", "explain", "get", "list")):
+        match self._rng.choice(("watch", "watch", "explain", "get", "list", "approvals")):
             case "watch":
                 self._watch(process, execution_id, wait_for_timers=self._rng.random() < 0.8)
             case "explain":
@@ -266,6 +285,8 @@ class People:
                     lambda engine: engine.explain(execution_id),
                     lambda answer: self._explained(execution_id, answer),
                 )
+            case "approvals":
+                process.request(lambda engine: engine.approvals(), self._seen)
             case "get":
                 process.request(lambda engine: engine.get(execution_id), self._seen)
             case _:

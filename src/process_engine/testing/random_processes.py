@@ -99,6 +99,10 @@ class _Sketch:
             step |= self.gateway(number)
         elif self.chance(0.2, "timer"):
             step |= self.timer(number)
+        elif self.chance(0.12, "approval"):
+            step |= self.approval(number)
+        elif self.chance(0.06, "transform"):
+            step |= {"type": "transform", "value": self.template(number)}
         else:
             step |= self.agent_task(number)
         if self.chance(0.35, "on_error"):
@@ -168,6 +172,24 @@ class _Sketch:
             "type": "timer",
             "delay": f"{{{{ steps.{self.ids[number - 1]}.output.n | default('soon') }}}}",
         }
+
+    def approval(self, number: int) -> dict[str, object]:
+        named = self.rng.sample(("ann", "bob", "group:board"), self.rng.randint(0, 2))
+        step: dict[str, object] = {"type": "human_approval", "title": "May it?", "assignees": named}
+        step["timeout"] = self.rng.choice(("5s", "1m", "10m", "2d"))
+        step["on_reject"] = self.rng.choice(("fail", "continue"))
+        step["timeout_action"] = self.rng.choice(
+            ("fail", "approve", "reject", "skip", {"escalate_to": ["group:board"], "after": "3s"})
+        )
+        if self.chance(0.3):
+            step |= {"required_approvals": 2, "rejections_needed": self.rng.randint(1, 2)}
+        if self.chance(0.3):
+            step["reminders"] = ["2s", "4s"]
+        if self.chance(0.2):
+            step["form"] = {"type": "object", "required": ["ok"]}
+        if self.chance(0.3):
+            step["description"] = self.rng.choice(("{{ input.n }} of them", "plain"))
+        return step
 
     def gateway(self, number: int) -> dict[str, object]:
         kind = self.rng.choice(("exclusive", "exclusive", "inclusive", "parallel"))

@@ -24,6 +24,7 @@ from process_engine.runtime.ports import (
     FeedEntry,
     InboxAnswer,
     InboxEntry,
+    OpenApproval,
     StoredDefinition,
 )
 from process_engine.testing.disks import all_of, run_now
@@ -220,6 +221,10 @@ class SimulatedStore:
         return await self._ask("timers", lambda: self._repository.timers(after=after, limit=limit))
 
     # inbox
+
+    async def approvals(self, *, limit: int = 1000) -> Sequence[OpenApproval]:
+        """As the repository."""
+        return await self._ask("approvals", lambda: self._repository.approvals(limit=limit))
 
     async def submit(self, command: AnyCommand) -> int:
         """As the repository."""

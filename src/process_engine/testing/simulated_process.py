@@ -14,7 +14,9 @@ from process_engine.core.work import WorkItem, WorkKind
 from process_engine.errors import OwnershipLost, ProcessEngineError, StorageError
 from process_engine.handlers.agent_task import AgentTaskHandler
 from process_engine.handlers.gateway import GatewayHandler
+from process_engine.handlers.human_approval import HumanApprovalHandler
 from process_engine.handlers.timer import TimerHandler
+from process_engine.handlers.transform import TransformHandler
 from process_engine.ids import ExecutionId
 from process_engine.runtime.engine import Engine
 from process_engine.runtime.feed import InMemoryEventBus
@@ -237,6 +239,8 @@ def _registry(agents: SimulatedAgents) -> StepHandlerRegistry:
     registry.register("agent_task", AgentTaskHandler(agents))
     registry.register("gateway", GatewayHandler())
     registry.register("timer", TimerHandler())
+    registry.register("human_approval", HumanApprovalHandler())
+    registry.register("transform", TransformHandler())
     return registry
 
 

@@ -88,6 +88,7 @@ class Storm:
         )
         spice: tuple[Choice, ...] = (
             (0.6, self._listens, lambda: self.people.operate(self.process)),
+            (1.0, self._listens, lambda: self.people.decide(self.process)),
             (0.3, self._listens, lambda: self.people.look(self.process)),
             (0.15, self._listens, lambda: self.people.start_again(self.process)),
             (0.15, lambda: True, self.people.give_again),

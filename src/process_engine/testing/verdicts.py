@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from process_engine.core.approvals import Decision, Request
 from process_engine.definition.document import ProcessDefinition
 from process_engine.definition.graph import DependencyResolver, Edge
 
@@ -27,6 +28,9 @@ class Seen:
     routes: tuple[str, ...] = ()
     handled_by: str | None = None
     due: datetime | None = None
+    asked: Request | None = None
+    decided: tuple[Decision, ...] = ()
+    expired: bool = False
 
 
 class Verdicts:

@@ -16,7 +16,14 @@ from process_engine.core.commands import RecordResult
 from process_engine.core.failures import Failure
 from process_engine.core.results import Completed
 from process_engine.core.values import Value, pack
-from process_engine.definition.document import AgentTask, Gateway, ProcessDefinition, RetryPolicy, Step
+from process_engine.definition.document import (
+    AgentTask,
+    HumanApproval,
+    ProcessDefinition,
+    RetryPolicy,
+    Step,
+    Timer,
+)
 from process_engine.testing.verdicts import SETTLED, Seen, Verdicts
 
 FINAL = ("completed", "failed", "cancelled")
@@ -154,9 +161,18 @@ class Witness:
                 new = replace(seen, status="running", attempt=event.attempt, interrupted=False)
             case e.StepRetrying():
                 new = self._retries(event, seen)
-            case e.StepWaiting():
+            case e.StepWaiting() | e.StepWaitingApproval():
                 self._demand(seen.status == "running", f"{event.step_id} waits while {seen.status}")
                 new = replace(seen, status="waiting", due=event.due)
+            case (
+                e.ApprovalRequested()
+                | e.ApprovalDecided()
+                | e.ApprovalDelegated()
+                | e.ApprovalReminded()
+                | e.ApprovalEscalated()
+                | e.ApprovalExpired()
+            ):
+                new = self._asks(event, seen)
             case _:
                 new = self._ends(event, seen)
         self.steps[event.step_id] = new
@@ -179,6 +195,53 @@ class Witness:
 
     def _takes_slot(self, step_id: str) -> bool:
         return isinstance(self.kinds[step_id], AgentTask)
+
+    # ------------------------------------------------------------ people
+
+    def _asks(self, event: e.StepEvent, seen: Seen) -> Seen:
+        step = self.kinds[event.step_id]
+        self._demand(seen.status == "waiting", f"{event.type} of {event.step_id}, which is {seen.status}")
+        assert isinstance(step, HumanApproval)
+        if isinstance(event, e.ApprovalRequested):
+            span = timedelta(seconds=step.timeout.seconds if step.timeout is not None else 86_400)
+            in_time = event.request.deadline == event.timestamp + span == seen.due
+            self._demand(in_time, f"{event.step_id} is to be decided by {event.request.deadline}")
+            return replace(seen, asked=event.request)
+        self._demand(seen.asked is not None, f"{event.type} of {event.step_id}, and nothing was asked")
+        assert seen.asked is not None
+        late = event.timestamp >= seen.asked.deadline
+        self._demand(not seen.expired, f"{event.type} of {event.step_id} after its deadline")
+        self._demand(
+            isinstance(event, e.ApprovalExpired) is late, f"{event.type} of {event.step_id} at the wrong time"
+        )
+        if isinstance(event, e.ApprovalExpired):
+            return replace(seen, expired=True)
+        if isinstance(event, e.ApprovalDecided):
+            before = {decision.by for decision in seen.decided}
+            self._demand(event.decision.by not in before, f"{event.decision.by} decides twice")
+            return replace(seen, decided=(*seen.decided, event.decision))
+        return seen
+
+    def _decided(self, step: HumanApproval, seen: Seen) -> str | None:
+        """What the decisions come to, counted from the document: `approved`, `rejected` or nothing yet."""
+        rulings = [str(decision.ruling) for decision in seen.decided]
+        if rulings.count("rejected") >= step.rejections_needed:
+            return "rejected"
+        return "approved" if rulings.count("approved") >= step.required_approvals else None
+
+    def _check_approval(self, step: HumanApproval, seen: Seen, *, completed: bool) -> None:
+        """An approval ends as people decided, or as its deadline says."""
+        come_to = self._decided(step, seen)
+        if seen.expired:
+            action = step.timeout_action if isinstance(step.timeout_action, str) else "fail"
+            come_to = {"approve": "approved", "reject": "rejected"}.get(action)
+        passes = come_to == "approved" or (come_to == "rejected" and step.on_reject == "continue")
+        self._demand(passes is completed, f"{step.id} ends although people say {come_to}")
+
+    def _check_refused(self, step_id: str, seen: Seen) -> None:
+        step = self.kinds[step_id]
+        if isinstance(step, HumanApproval) and seen.asked is not None:
+            self._check_approval(step, seen, completed=False)
 
     # ------------------------------------------------------------ ends and repetitions
 
@@ -229,20 +292,25 @@ class Witness:
         self._demand(seen.status not in SETTLED, f"{step_id} was {seen.status} and ends again")
         match event:
             case e.StepCompleted():
-                if self._takes_slot(step_id):
+                step = self.kinds[step_id]
+                if isinstance(step, HumanApproval):
+                    self._check_approval(step, seen, completed=True)
+                elif self._takes_slot(step_id):
                     self._demand(
                         self._gave(event), f"{step_id} completed with what attempt {event.attempt} never gave"
                     )
-                elif not isinstance(self.kinds[step_id], Gateway) and seen.due is not None:
+                elif isinstance(step, Timer) and seen.due is not None:
                     self._demand(event.timestamp >= seen.due, f"timer {step_id} ended early")
                 return replace(seen, status="completed", routes=event.routes or ())
             case e.StepFailed():
+                self._check_refused(step_id, seen)
                 self._demand(
                     self._paid(event, event.usage), f"{step_id}: the cost of the last attempt was forgotten"
                 )
                 self._check_handled(event)
                 return replace(seen, status="failed", handled_by=event.handled_by)
             case e.StepSkipped():
+                self._check_refused(step_id, seen)
                 self._demand(
                     self._paid(event, event.usage), f"{step_id}: the cost of the last attempt was forgotten"
                 )
@@ -371,6 +439,10 @@ class Witness:
             return
         self._demand(not (self.unhandled and self.stop_on_failure), "a failure did not stop the execution")
         for step_id, seen in self.steps.items():
+            step = self.kinds[step_id]
+            if seen.status == "waiting" and isinstance(step, HumanApproval):
+                come_to = self._decided(step, seen)
+                self._demand(come_to is None, f"{step_id} waits although people say {come_to}")
             if seen.status == "pending":
                 self._demand(
                     self.verdicts.verdict(step_id) == "wait",

@@ -4,6 +4,7 @@ import pytest
 
 from process_engine.cli.board import Board
 from process_engine.core import events as e
+from process_engine.core.approvals import Decision, Request, Ruling
 from process_engine.core.failures import Failure
 from process_engine.core.state import ExecutionStatus, StepStatus
 from process_engine.core.values import Value
@@ -156,3 +157,58 @@ def test_a_failed_execution_that_is_taken_back_runs_again():
         (StepStatus.PENDING, 2, ""),
         (StepStatus.PENDING, 1, ""),
     ]
+
+
+# ---------------------------------------------------------------- people
+
+
+def asked(assignees=("ann",)):
+    return Request(
+        id="r",
+        sha256="0" * 64,
+        shown=Value({"title": "Shall we?"}),
+        asked_at=START,
+        deadline=START + timedelta(days=1),
+        assignees=assignees,
+    )
+
+
+def test_a_step_that_asks_people_says_whom_and_until_when():
+    story, due = Story(), START + timedelta(days=1)
+    story.begin()
+    story.tell(e.StepWaitingApproval, step_id="a", attempt=1, due=due)
+    story.tell(e.ApprovalRequested, step_id="a", attempt=1, request=asked())
+    row = story.board.rows["a"]
+
+    assert (row.status, row.note, row.due, row.ended_at) == (
+        StepStatus.WAITING_APPROVAL,
+        "for ann",
+        due,
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "note"),
+    [
+        (
+            e.ApprovalDecided,
+            {"decision": Decision("bob", Ruling.REJECTED, START, "too \x1b[1mlong")},
+            r"rejected by bob: too \x1b[1mlong",
+        ),
+        (e.ApprovalDelegated, {"by": "ann", "to": "group:board"}, "handed on to group:board"),
+        (e.ApprovalEscalated, {"to": ("carl", "dan")}, "for carl, dan as well"),
+        (e.ApprovalReminded, {"number": 1}, "for anybody"),
+        (e.ApprovalExpired, {"action": "fail"}, "for anybody"),
+    ],
+)
+def test_what_happens_while_people_think_leaves_the_step_waiting(kind, fields, note):
+    story, due = Story(), START + timedelta(days=1)
+    story.begin()
+    story.tell(e.StepWaitingApproval, step_id="a", attempt=1, due=due)
+    story.tell(e.ApprovalRequested, step_id="a", attempt=1, request=asked(()))
+
+    story.tell(kind, step_id="a", attempt=1, approval_id="r", **fields)
+    row = story.board.rows["a"]
+
+    assert (row.status, row.note, row.due, row.ended_at) == (StepStatus.WAITING_APPROVAL, note, due, None)

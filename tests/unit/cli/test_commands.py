@@ -128,6 +128,10 @@ def test_without_a_command_the_help_is_shown(terminal):
         ["resume", "1"],
         ["retry", "1"],
         ["graph", "1"],
+        ["approvals"],
+        ["approve", "1", "--as", "ann"],
+        ["reject", "1", "--as", "ann"],
+        ["delegate", "1", "--as", "ann", "--to", "bob"],
     ],
     ids=" ".join,
 )

@@ -4,11 +4,19 @@ import pytest
 
 from process_engine.cli.story import detail, line
 from process_engine.core import events as e
+from process_engine.core.approvals import Decision, Request, Ruling
 from process_engine.core.failures import Failure
 from process_engine.core.values import BlobRef, Value
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 FAILURE = Failure("AGENT_ERROR", "no\x1b[31m", "a")
+APPROVED = Decision("ann\x1b", Ruling.APPROVED, START)
+REJECTED = Decision("ann", Ruling.REJECTED, START, "no\x1b")
+
+
+def asked(*assignees):
+    shown = Value({"title": "Shall\x07 we?", "description": ""})
+    return Request("r", "0" * 64, shown, START, START + timedelta(hours=24), assignees)
 
 
 def event(kind, **fields):
@@ -37,6 +45,25 @@ def of_step(kind, **fields):
         (of_step(e.StepSkipped, reason="dead_path"), "dead path"),
         (of_step(e.StepSkipped, reason="error", failure=FAILURE), "error: AGENT_ERROR: no\\x1b[31m"),
         (of_step(e.StepCancelled, reason="loop"), "loop"),
+        (of_step(e.StepWaitingApproval, due=START + timedelta(hours=24)), "for 1 d at most"),
+        (
+            of_step(e.ApprovalRequested, request=asked("ann", "group:x\x1b")),
+            "asks ann, group:x\\x1b: Shall\\x07 we?",
+        ),
+        (of_step(e.ApprovalRequested, request=asked()), "asks anybody: Shall\\x07 we?"),
+        (of_step(e.ApprovalDecided, approval_id="r", decision=APPROVED), "approved by ann\\x1b"),
+        (of_step(e.ApprovalDecided, approval_id="r", decision=REJECTED), "rejected by ann: no\\x1b"),
+        (
+            of_step(e.ApprovalDelegated, approval_id="r", by="ann", to="bob\x1b"),
+            "ann hands it on to bob\\x1b",
+        ),
+        (
+            of_step(e.ApprovalDelegated, approval_id="r", by="ann", to="bob", comment="on leave"),
+            "ann hands it on to bob: on leave",
+        ),
+        (of_step(e.ApprovalReminded, approval_id="r", number=2), "reminder 2"),
+        (of_step(e.ApprovalEscalated, approval_id="r", to=("carl", "dan")), "carl, dan may decide as well"),
+        (of_step(e.ApprovalExpired, approval_id="r", action="reject"), "nobody decided in time: reject"),
         (event(e.ProcessPaused, reason="operator", by="eve"), "operator by eve"),
         (event(e.ProcessResumed, by="eve"), "by eve"),
         (event(e.ProcessCancelled, reason="done\x1b", by=None), "done\\x1b"),

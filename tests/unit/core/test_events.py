@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from process_engine.core import events as e
+from process_engine.core.approvals import Decision, Request, Ruling
 from process_engine.core.config import ExecutionConfig
 from process_engine.core.evolve import _APPLY, Evolution, replay, restore
 from process_engine.core.failures import CODES, TRANSIENT, Failure
@@ -33,6 +34,16 @@ SHARED = {
 STEP = {**SHARED, "step_id": "write-text", "visit": 2, "attempt": 3}
 FAILURE = Failure("AGENT_UNAVAILABLE", "HTTP 503: \u201cbusy\u201d", "write-text")
 USAGE = Usage(cost=Decimal("0.00012345678901234567"), input_tokens=12, output_tokens=34)
+DECISION = Decision("bob", Ruling.REJECTED, AT, comment="too long", form=Value({"budget": 5}))
+REQUEST = Request(
+    "0abc/write-text/2/3",
+    "a" * 64,
+    Value({"title": "Publish?", "description": "by ann"}),
+    AT,
+    AT,
+    assignees=("ann", "group:legal"),
+)
+ASKED = {**STEP, "approval_id": REQUEST.id}
 EXAMPLES = (
     e.ExecutionCreated(
         **{**SHARED, "sequence": 1},
@@ -62,6 +73,13 @@ EXAMPLES = (
     e.AttemptStarted(**STEP),
     e.StepRetrying(**STEP, failure=FAILURE, delay_seconds=1.5, due=AT, usage=USAGE),
     e.StepWaiting(**STEP, waiting_for=e.Waiting.TIMER, due=AT),
+    e.StepWaitingApproval(**STEP, due=AT),
+    e.ApprovalRequested(**STEP, request=REQUEST),
+    e.ApprovalDecided(**ASKED, decision=DECISION),
+    e.ApprovalDelegated(**ASKED, by="ann", to="cid", instead_of="ann", comment="on leave"),
+    e.ApprovalReminded(**ASKED, number=2),
+    e.ApprovalEscalated(**ASKED, to=("group:board", "dan")),
+    e.ApprovalExpired(**ASKED, action="approve"),
     e.StepCompleted(**STEP, output=Value([1, None, {"deep": 1.5}]), routes=("left", "right"), usage=USAGE),
     e.StepFailed(**STEP, failure=FAILURE, handled_by="mend", usage=USAGE),
     e.StepSkipped(**STEP, reason="error", failure=FAILURE, usage=USAGE),

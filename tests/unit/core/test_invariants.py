@@ -8,12 +8,20 @@ import pytest
 from msgspec.structs import replace
 
 from process_engine.core import events as e
+from process_engine.core.approvals import Ruling
 from process_engine.core.config import ExecutionConfig
-from process_engine.core.invariants import ALL, Audit, BrokenInvariant, check, starts_are_kept
+from process_engine.core.invariants import (
+    ALL,
+    Audit,
+    BrokenInvariant,
+    approvals_bind,
+    check,
+    starts_are_kept,
+)
 from process_engine.core.results import Usage
 from process_engine.core.state import Snapshot, StepStatus
 from process_engine.core.values import Value
-from process_engine.testing.drawing import gateway, timer
+from process_engine.testing.drawing import approval, gateway, timer
 from process_engine.testing.executions import execution_of
 
 
@@ -165,3 +173,118 @@ def test_an_acknowledged_start_that_is_lost():
 
     with pytest.raises(BrokenInvariant, match="I10"):
         starts_are_kept({"e1": True}, {})
+
+
+# ---------------------------------------------------------------- approvals
+
+
+def unbound(number: str, audit: Audit, found: str) -> None:
+    """What people decide does not bind in this history."""
+    with pytest.raises(BrokenInvariant, match=found) as broken:
+        approvals_bind(audit)
+    assert broken.value.number == number
+
+
+def approved_story(**keys: object) -> Audit:
+    return audit_of(execution_of("ask -> b", ask=approval(**keys)).started().approved("ask"))
+
+
+def expired_story(action: str) -> Audit:
+    run = execution_of("ask -> b", ask=approval(timeout_action=action)).started()
+    return audit_of(run.retried("ask"))
+
+
+def doctored(audit: Audit, kind: type[e.Event], **fields: object) -> Audit:
+    """The history with other values in every event of a kind."""
+    events = [replace(event, **fields) if isinstance(event, kind) else event for event in audit.events]
+    return changed(audit, events=events)
+
+
+def doubled(audit: Audit, kind: type[e.Event]) -> Audit:
+    """The history with every event of a kind twice."""
+    return changed(
+        audit, events=[event for event in audit.events for _ in range(1 + isinstance(event, kind))]
+    )
+
+
+@pytest.mark.parametrize("action", ["approve", "skip", "fail", "reject"])
+def test_true_histories_of_approvals_break_nothing(action: str):
+    check(approved_story())
+    check(expired_story(action))
+
+
+def test_an_approval_that_nobody_gave():
+    unbound("I3", without(approved_story(), e.ApprovalDecided, "ask"), "with 0 approvals")
+    story = without(approved_story(), e.ApprovalDecided, "ask")
+    unbound("I3", without(story, e.ApprovalRequested, "ask"), "asked nobody")
+
+
+def test_an_approval_with_fewer_people_than_it_needs():
+    run = execution_of("ask", ask=approval(required_approvals=2)).started()
+    story = audit_of(run.approved("ask", "ann").approved("ask", "bob"))
+    approvals_bind(story)
+
+    unbound("I3", without(story, e.ApprovalDecided, "ask"), "with 1 approvals")
+
+
+def test_an_approval_that_completed_by_a_rejection():
+    story = approved_story()
+    rejected = [
+        replace(event, decision=replace(event.decision, ruling=Ruling.REJECTED))
+        if isinstance(event, e.ApprovalDecided)
+        else event
+        for event in story.events
+    ]
+
+    unbound("I3", changed(story, events=rejected), "1 rejections")
+
+
+def test_an_approval_that_completed_by_expiring_where_it_must_not():
+    for action in ("fail", "skip"):
+        story = expired_story("approve")
+        unbound("I3", doctored(story, e.ApprovalExpired, action=action), "completed by expiring")
+
+
+def test_a_decision_that_is_late_or_comes_after_the_end():
+    story = approved_story()
+    requested = next(event for event in story.events if isinstance(event, e.ApprovalRequested))
+    late = requested.request.deadline
+    unbound("I8", doctored(story, e.ApprovalDecided, timestamp=late), "after its deadline")
+
+    decided = next(event for event in story.events if isinstance(event, e.ApprovalDecided))
+    expired = e.ApprovalExpired(
+        **shared(decided), step_id="ask", approval_id=decided.approval_id, action="fail"
+    )
+    at = story.events.index(decided)
+    hasty = [*story.events[:at], replace(expired, timestamp=late), *story.events[at:]]
+    unbound("I8", changed(story, events=hasty), "decided after it expired")
+
+
+def test_a_decision_that_counts_twice_or_is_about_another_request():
+    unbound("I8", doubled(approved_story(), e.ApprovalDecided), "ann decided twice")
+    astray = doctored(approved_story(), e.ApprovalDecided, approval_id="e1/other/1/1")
+    unbound("I8", astray, "about another request")
+    unbound("I8", without(approved_story(), e.ApprovalRequested, "ask"), "about nothing")
+
+
+def test_a_deadline_that_comes_early_or_twice_or_for_nothing():
+    story = expired_story("approve")
+    early = doctored(story, e.ApprovalExpired, timestamp=story.events[0].timestamp)
+    unbound("I8", early, "before its deadline")
+    unbound("I8", doubled(story, e.ApprovalExpired), "expired twice")
+    unbound("I8", without(story, e.ApprovalRequested, "ask"), "nothing there to expire")
+
+
+def test_a_request_of_the_visit_before_counts_no_more():
+    """A loop asks anew; an answer to the first question completes nothing."""
+    run = execution_of(
+        "ask -> route -> end, route",
+        ask=approval(on_reject="continue"),
+        route=gateway(('steps.ask.output.decision == "rejected"', "ask", 3), default="end"),
+    ).started()
+    story = audit_of(run.rejected("ask").approved("ask", "bob"))
+    approvals_bind(story)
+    kept = [*story.events]
+    kept.remove([event for event in kept if isinstance(event, e.ApprovalDecided)][1])
+
+    unbound("I3", changed(story, events=kept), "with 0 approvals")

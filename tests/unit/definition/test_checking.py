@@ -868,7 +868,7 @@ def test_what_could_not_be_read_causes_no_problems_of_its_own():
     text = """\
     steps:
       - {id: Big, type: timer, delay: soon}
-      - {id: later, type: human_approval, title: x}
+      - {id: later, type: sub_process, title: x}
       - {id: a, type: agent_task, message: "{{ steps.later.output }}", depends_on: [Big, later]}
       - {id: g, type: gateway, routes: nowhere}
     """
@@ -931,11 +931,12 @@ IDS = st.sampled_from(["a", "b", "c", "d", "nope"])
 EXPRESSIONS = st.sampled_from(
     [
         "input.x", "steps.a.output", "steps.b.output.y > 3", "steps.c.status == 'completed'", "true", "false",
-        "input.x == 'k'", "not input.x", "steps.d.output | default(1) == 1", "item", "{{ input.x }}", "(",
+        "steps.a.output.decision == 'reject'", "steps.b.output.comments", "input.x == 'k'", "not input.x",
+        "steps.d.output | default(1) == 1", "item", "{{ input.x }}", "(",
     ]
 )  # fmt: skip
 STEPS = st.fixed_dictionaries(
-    {"id": IDS, "type": st.sampled_from(["agent_task", "gateway", "timer"])},
+    {"id": IDS, "type": st.sampled_from(["agent_task", "gateway", "timer", "human_approval", "transform"])},
     optional={
         "depends_on": st.lists(IDS, max_size=3),
         "condition": EXPRESSIONS,
@@ -944,6 +945,10 @@ STEPS = st.fixed_dictionaries(
         "delay": st.just("1s"),
         "gateway_type": st.sampled_from(["exclusive", "inclusive", "parallel"]),
         "default_route": IDS,
+        "value": EXPRESSIONS,
+        "assignees": st.sampled_from([["ann"], ["group:legal"], ["{{ input.x }}"]]),
+        "required_approvals": st.integers(1, 3),
+        "timeout_action": st.sampled_from(["skip", {"escalate_to": "bob", "after": "2h"}]),
         "routes": st.lists(
             st.fixed_dictionaries(
                 {"target": IDS}, optional={"condition": EXPRESSIONS, "max_visits": st.just(3)}

@@ -11,11 +11,14 @@ from process_engine.definition.document import (
     STEP_TYPES,
     AgentTask,
     ErrorPolicy,
+    Escalation,
     Gateway,
+    HumanApproval,
     ProcessDefinition,
     RetryPolicy,
     Step,
     Timer,
+    Transform,
 )
 from process_engine.definition.durations import Duration, parse_duration
 
@@ -39,6 +42,19 @@ FULL = {
             ],
         },
         {"id": "wait", "type": "timer", "delay": "90s", "on_error": "skip_step"},
+        {
+            "id": "ask",
+            "type": "human_approval",
+            "title": "Publish {{ input.topic }}?",
+            "assignees": ["ann", "group:legal"],
+            "required_approvals": 2,
+            "form": {"type": "object"},
+            "timeout": "2d",
+            "timeout_action": {"escalate_to": ["bob"], "after": "1d"},
+            "reminders": ["4h"],
+            "on_reject": "continue",
+        },
+        {"id": "shape", "type": "transform", "value": {"text": "{{ steps.write.output }}", "n": [1, None]}},
     ],
     "outputs": {"article": "steps.write.output"},
     "x-owner": {"mail": "a@example.org"},
@@ -51,8 +67,34 @@ def full() -> ProcessDefinition:
 
 
 def test_each_type_word_leads_to_its_own_class(full: ProcessDefinition):
-    assert [type(step) for step in full.steps] == [AgentTask, Gateway, Timer]
-    assert {"agent_task": AgentTask, "gateway": Gateway, "timer": Timer} == STEP_TYPES
+    assert [type(step) for step in full.steps] == [AgentTask, Gateway, Timer, HumanApproval, Transform]
+    assert {step.type: type(step) for step in full.steps} == STEP_TYPES
+
+
+def test_what_an_approval_leaves_out_is_what_the_language_says():
+    plain = {"name": "p", "steps": [{"id": "ask", "type": "human_approval", "assignees": "ann"}]}
+    (step,) = ProcessDefinition.model_validate(plain).steps
+
+    assert isinstance(step, HumanApproval)
+    assert (step.required_approvals, step.rejections_needed, step.timeout_action) == (1, 1, "fail")
+    assert (step.on_reject, step.require_comment_on_reject, step.separation_of_duties) == (
+        "fail",
+        True,
+        False,
+    )
+    assert step.assignees == ("ann",)
+
+
+def test_an_approval_escalates_to_one_or_to_several(full: ProcessDefinition):
+    (step,) = [step for step in full.steps if isinstance(step, HumanApproval)]
+
+    assert step.timeout_action == Escalation(escalate_to="bob", after="1d")
+
+
+def test_expressions_of_an_approval_and_of_a_transform_are_found(full: ProcessDefinition):
+    places = {step.id: [site.path for site in step.expressions()] for step in full.steps[-2:]}
+
+    assert places == {"ask": [("description",), ("title",), ("assignees",)], "shape": [("value",)]}
 
 
 def test_a_definition_survives_its_canonical_form(full: ProcessDefinition):
@@ -131,7 +173,7 @@ def test_a_definition_cannot_be_changed(full: ProcessDefinition):
 
 
 def test_expressions_are_found_wherever_they_stand(full: ProcessDefinition):
-    write, choose, wait = full.steps
+    write, choose, wait, _, _ = full.steps
 
     assert [(site.path, site.kind) for site in write.expressions()] == [(("message",), "template")]
     assert [(site.path, site.source, site.kind) for site in choose.expressions()] == [

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 
 from process_engine.definition.checking import (
+    approval_rules,
     expression_rules,
     gateway_rules,
     graph_rules,
@@ -63,6 +64,13 @@ RULES: tuple[Rule, ...] = (
     step_rules.agents,
     step_rules.timers,
     step_rules.schemas,
+    approval_rules.reminders,
+    approval_rules.escalations,
+    approval_rules.enough_people,
+    approval_rules.separation,
+    approval_rules.waved_through,
+    approval_rules.unread_rejections,
+    approval_rules.without_meaning,
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from process_engine.definition.checking.context import Context
-from process_engine.definition.document import AgentTask, RetryPolicy, Step, Timer
+from process_engine.definition.document import AgentTask, HumanApproval, RetryPolicy, Step, Timer
 from process_engine.definition.durations import Duration
 from process_engine.definition.parts import Path
 from process_engine.definition.problems import Problem, closest
@@ -28,6 +28,9 @@ ERROR_CODES = (
     "INTERRUPTED",
     "HANDLER_ERROR",
 )
+
+# How long people have to decide where the step does not say.
+APPROVAL_SECONDS = 86_400.0
 
 
 def retry_policies(context: Context) -> Iterator[Problem]:
@@ -92,6 +95,9 @@ def _longest(context: Context, step: Step) -> tuple[float, str]:
     """The seconds that a step may take by what the document says, and the key that says most about it."""
     if isinstance(step, Timer):
         return (step.delay.seconds, "delay") if isinstance(step.delay, Duration) else (0.0, "")
+    if isinstance(step, HumanApproval):
+        seconds = step.timeout.seconds if step.timeout is not None else APPROVAL_SECONDS
+        return seconds, "timeout" if step.timeout is not None else ""
     defaults = context.definition.defaults
     timeout, retry = step.timeout, step.retry
     if isinstance(step, AgentTask):

@@ -8,7 +8,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from process_engine.definition.checking.context import Context
-from process_engine.definition.document import AgentCall, AgentTask, InputField, Timer
+from process_engine.definition.document import AgentCall, AgentTask, HumanApproval, InputField, Timer
 from process_engine.definition.json_schema import CompiledSchema, SchemaInvalid
 from process_engine.definition.parts import JsonSchema, Path
 from process_engine.definition.problems import Problem, did_you_mean
@@ -114,6 +114,8 @@ def schemas(context: Context) -> Iterator[Problem]:
     for number, step in enumerate(context.definition.steps):
         if isinstance(step, AgentTask) and step.output is not None:
             yield from _schema(context, step.output.json_schema, ("steps", number, "output", "schema"))
+        if isinstance(step, HumanApproval) and step.form is not None:
+            yield from _schema(context, step.form, ("steps", number, "form"))
     spec = context.definition.input
     if spec.json_schema is not None:
         yield from _schema(context, spec.json_schema, ("input", "schema"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from process_engine.definition.checking.context import Context
-from process_engine.definition.document import AgentTask
+from process_engine.definition.document import AgentTask, HumanApproval, Transform
 from process_engine.definition.syntax import (
     Arithmetic,
     Compare,
@@ -141,7 +141,41 @@ def _step_place(context: Context, segments: tuple[str | int, ...]) -> Place:
     step = context.steps.get(str(segments[0])) if segments else None
     if field == "output" and isinstance(step, AgentTask) and step.output is not None:
         return of_schema(step.output.json_schema)
+    if field == "output" and isinstance(step, HumanApproval):
+        return of_schema(_decided(step))
+    if field == "output" and isinstance(step, Transform):
+        return of_schema(_written(step.value))
     return Place(_OF_STEP_FIELD.get(field))
+
+
+def _decided(step: HumanApproval) -> Schema:
+    """The JSON Schema of what an approval leaves behind; a name and a comment may be null."""
+    return {
+        "type": "object",
+        "properties": {
+            "decision": {"type": "string", "enum": ["approved", "rejected"]},
+            "decided_by": {},
+            "decided_at": {"type": "string"},
+            "comment": {},
+            "form": step.form or {},
+            "approval_id": {"type": "string"},
+        },
+        "additionalProperties": False,
+    }
+
+
+def _written(value: object) -> Schema:
+    """The JSON Schema of a value as far as it stands in the document; of an expression nothing is known."""
+    match value:
+        case str() if "{{" in value:
+            return {}
+        case dict():
+            members = cast("Mapping[str, object]", value)
+            fields = {name: _written(member) for name, member in members.items()}
+            return {"type": "object", "properties": fields, "additionalProperties": False}
+        case _:
+            word = next((word for word, kind in _OF_SCHEMA.items() if kind == of_value(value)), None)
+            return {"type": word} if word is not None else {}
 
 
 def place_of(context: Context, node: Node) -> Place:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from process_engine.definition.checking.constants import constant_of
 from process_engine.definition.checking.context import Context
-from process_engine.definition.document import AgentTask, Gateway, Step
+from process_engine.definition.document import AgentTask, Gateway, HumanApproval, Step
 
 # 2**14 worlds are 2 KiB a mask. Beyond that nothing is said, rather than something guessed.
 MAX_WORLDS = 2**14
@@ -90,7 +90,7 @@ class Worlds:
 
     def _survives_failure(self, step: Step) -> bool:
         """Whether the execution goes on without an output of the step once it has failed for good."""
-        if _action(self._context, step) == "skip_step":
+        if _goes_on(self._context, step):
             return True
         return any(edge.kind == "goto" for edge in self._context.graph.outgoing[step.id])
 
@@ -145,7 +145,7 @@ class Worlds:
             # Without any route the gateway fails, and the execution with it.
             runs &= self._any_route(step)
         failed = self._outcome(("failure", step_id), 1) & runs if self._survives_failure(step) else 0
-        lives = runs if _action(self._context, step) == "skip_step" else runs & ~failed
+        lives = runs if _goes_on(self._context, step) else runs & ~failed
         return _Fate(starts, runs, lives, runs & ~failed)
 
     def _starts(self, step: Step) -> int:
@@ -210,6 +210,12 @@ class Worlds:
             return self._all()
         key = ("taken", gateway.id, target)
         return self._outcome(key, 1) if key in self._decisions else 0
+
+
+def _goes_on(context: Context, step: Step) -> bool:
+    """Whether what comes after the step goes on as if it were done, once it has failed for good."""
+    expires = isinstance(step, HumanApproval) and step.timeout_action == "skip"
+    return expires or _action(context, step) == "skip_step"
 
 
 def _action(context: Context, step: Step) -> str | None:

@@ -11,10 +11,11 @@ from random import Random
 import msgspec
 
 from process_engine.core import commands as c
+from process_engine.core.approvals import Ruling
 from process_engine.core.decide import transition
 from process_engine.core.plan import Plan, compile_plan
 from process_engine.core.results import Completed, Failed, Usage
-from process_engine.core.state import Execution, ExecutionStatus
+from process_engine.core.state import Execution, ExecutionStatus, StepStatus
 from process_engine.core.transition import Needs, Transition
 from process_engine.core.values import NULL, Value, pack
 from process_engine.core.work import WorkItem, WorkKind
@@ -45,6 +46,25 @@ _TIES: Mapping[str, object] = {
         *({"id": id, "type": "timer", "delay": "10s"} for id in ("z", "b", "m-1")),
         {"id": "ask", "type": "agent_task", "agent": "worker", "message": "{{ input }}"},
         {"id": "tell", "type": "agent_task", "agent": "worker", "message": "x", "depends_on": ["ask", "b"]},
+    ],
+}
+
+
+# People who are asked several things at once, who take their time, and who hand decisions on.
+_ASKING: Mapping[str, object] = {
+    "name": "asking",
+    "steps": [
+        {"id": "z", "type": "human_approval", "assignees": ["ann", "group:legal"], "timeout": "60s"},
+        {"id": "b", "type": "human_approval", "required_approvals": 2, "reminders": ["5s", "10s"]},
+        {
+            "id": "m-1",
+            "type": "human_approval",
+            "title": "{{ input }}",
+            "assignees": "ann",
+            "on_reject": "continue",
+            "timeout_action": {"escalate_to": "bob", "after": "3s"},
+        },
+        {"id": "shape", "type": "transform", "value": "{{ steps.b.output }}", "depends_on": ["b", "m-1"]},
     ],
 }
 
@@ -81,6 +101,7 @@ class Author:
         self.now = NOON
         self.definitions = [
             ProcessDefinition.model_validate(_TIES),
+            ProcessDefinition.model_validate(_ASKING),
             *(random_process(rng, f"p{n}") for n in range(_RANDOM_PROCESSES)),
         ]
         self.plans: dict[str, Plan] = {one.content_hash: compile_plan(one) for one in self.definitions}
@@ -132,7 +153,7 @@ class Author:
     def _begin(self, batch: Batch) -> Transition | None:
         self._made += 1
         id = ExecutionId(f"{self.rng.choice((PREFIXES[0], self.rng.choice(PREFIXES)))}{self._made:03}")
-        definition = self.rng.choice((self.definitions[0], self.rng.choice(self.definitions)))
+        definition = self.rng.choice((*self.definitions[:2], self.rng.choice(self.definitions)))
         plan = self.plans[definition.content_hash]
         value, blobs = pack(self._input())
         hold = self._wish == "held" or self.rng.random() < 0.1
@@ -170,6 +191,11 @@ class Author:
     def command(self, execution: Execution) -> c.AnyCommand:
         """Something that may be asked of an execution: mostly what it waits for."""
         work = owed(execution)
+        asking = [id for id, one in execution.steps.items() if one.status is StepStatus.WAITING_APPROVAL]
+        if asking and self.rng.random() < 0.5:
+            if self.rng.random() < 0.3 and execution.status is ExecutionStatus.RUNNING:
+                return c.PauseExecution(execution_id=execution.id, by="ann")
+            return self._decision(execution.id, self.rng.choice(asking))
         if work and self.rng.random() < 0.75:
             return self._done(work[self.rng.choice(sorted(work))])
         id = execution.id
@@ -183,6 +209,17 @@ class Author:
         (kind,) = self.rng.choices(kinds, (3, 3, 1, 1, 1))
         return kind()
 
+    def _decision(self, id: ExecutionId, step: StepId) -> c.AnyCommand:
+        by = self.rng.choice(("ann", "bob", "cid"))
+        if self.rng.random() < 0.2:
+            return c.DelegateApproval(
+                execution_id=id, step_id=step, by=by, groups=("legal",), to=f"dan-{self._made}", comment="é"
+            )
+        ruling = Ruling.REJECTED if self.rng.random() < 0.3 else Ruling.APPROVED
+        return c.DecideApproval(
+            execution_id=id, step_id=step, by=by, groups=("legal",), ruling=ruling, comment="nein – 不"
+        )
+
     def _retry(self, id: ExecutionId) -> c.RetryStep:
         value, blobs = pack(self._input())
         return c.RetryStep(execution_id=id, input=value, blobs=blobs)
@@ -194,7 +231,7 @@ class Author:
         match item.kind:
             case WorkKind.DEADLINE | WorkKind.GRACE:
                 return c.ReachDeadline(execution_id=id, grace=item.kind is WorkKind.GRACE)
-            case WorkKind.TIMER | WorkKind.RETRY:
+            case WorkKind.TIMER | WorkKind.RETRY | WorkKind.APPROVAL:
                 return c.WakeStep(execution_id=id, step_id=StepId(item.key), visit=visit, attempt=attempt)
             case WorkKind.ATTEMPT:
                 step = StepId(item.key)

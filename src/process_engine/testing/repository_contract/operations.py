@@ -8,11 +8,11 @@ from itertools import pairwise
 
 from process_engine.core.commands import AnyCommand, StartExecution
 from process_engine.core.events import ProcessReopened
-from process_engine.core.state import ExecutionStatus
+from process_engine.core.state import ExecutionStatus, Snapshot
 from process_engine.core.transition import Transition
 from process_engine.core.values import NULL, BlobRef
 from process_engine.core.work import WorkItem
-from process_engine.ids import DefinitionHash
+from process_engine.ids import DefinitionHash, ExecutionId
 from process_engine.runtime.ports import ExecutionRepository, InboxAnswer, StoredDefinition
 from process_engine.testing.repository_contract.bench import UNKNOWN, Bench
 from process_engine.testing.repository_contract.histories import PREFIXES, Batch, unwritable_command
@@ -129,6 +129,18 @@ class Operations(Bench):
         loaded = await pair.same(lambda store, _: store.load(id))
         self.note("load", loaded, "nothing" if loaded is None else "found", pair=pair)
 
+    async def load_many(self) -> None:
+        """Load some executions together, among them such as there are not."""
+        ids = [self.known_id() for _ in range(self.rng.randint(1, 4))]
+        self.tell("load_many", " ".join(ids))
+
+        async def read(store: ExecutionRepository, _: int) -> dict[ExecutionId, Snapshot]:
+            return {one.created.execution_id: one for one in await store.load_many(ids)}
+
+        pair = self.somebody()
+        loaded = await pair.same(read)
+        self.note("load_many", loaded, "some" if loaded else "nothing", pair=pair)
+
     async def load_definition(self) -> None:
         """Load a definition."""
         hash = self.rng.choice([*(one.content_hash for one in self.author.definitions), DefinitionHash("0")])
@@ -230,6 +242,18 @@ class Operations(Bench):
         if found is not None:
             shape = "page" if after is None else "continued"
             self.met("timers", [*_shapes(found, limit, shape), *_ties(found)])
+
+    async def approvals(self) -> None:
+        """Ask what people are asked."""
+        limit = self.rng.choice(_LIMITS)
+        self.tell("approvals", f"limit={limit}")
+        found = await self.page("approvals", lambda store, _: store.approvals(limit=limit))
+        if found is not None:
+            one = any(asked.execution_id == other.execution_id for asked, other in pairwise(found))
+            status = (self.author.committed[asked.execution_id].status for asked in found)
+            paused = any(here is ExecutionStatus.PAUSED for here in status)
+            ways = [*["several of one"][:one], *["of a paused one"][:paused]]
+            self.met("approvals", [*_shapes(found, limit), *ways])
 
     # ------------------------------------------------------------ inbox
 

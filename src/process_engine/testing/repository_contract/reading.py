@@ -13,7 +13,13 @@ from process_engine.core.values import BlobRef, Value
 from process_engine.core.work import WorkItem
 from process_engine.errors import NotFound
 from process_engine.ids import DefinitionHash, ExecutionId, StepId
-from process_engine.runtime.ports import ExecutionRepository, InboxAnswer, InboxEntry, StoredDefinition
+from process_engine.runtime.ports import (
+    ExecutionRepository,
+    InboxAnswer,
+    InboxEntry,
+    OpenApproval,
+    StoredDefinition,
+)
 from process_engine.testing.repository_contract.expectations import (
     StillClock,
     StoreUnderContract,
@@ -25,11 +31,13 @@ from process_engine.testing.repository_contract.samples import (
     DONE,
     NOON,
     RUNNING,
+    asking,
     begun,
     cancel,
     created,
     execution,
     owed,
+    request,
     started,
     transition,
     waiting,
@@ -64,6 +72,7 @@ class EventPromises(StoreUnderContract):
         expect(list(await store.open_executions()), [])
         expect(await attempts_of(store), [])
         expect(await timers_of(store), [])
+        expect(list(await store.approvals(limit=10)), [])
         expect(list(await store.inbox()), [])
         expect(await store.read_answer(1), None)
 
@@ -203,6 +212,28 @@ class WorkPromises(StoreUnderContract):
         states = {transition.execution.id: transition.execution for transition in begin}
         expect(seen, [owed(states[ExecutionId(id)])[key] for id, key in order])
         expect(list(await store.timers(after=None, limit=0)), [])
+
+    @on_a_store
+    async def test_what_people_are_asked_is_told_by_the_age_of_executions_then_by_step(
+        self, store: ExecutionRepository, clock: StillClock
+    ) -> None:
+        for id in ("b", "c", "a"):
+            await store.commit(
+                [begun(id, steps={"z": asking("r2"), "s": asking(), "t": RUNNING})], store.fence
+            )
+        ended = execution("c", sequence=2, status=ExecutionStatus.CANCELLED, steps={"z": DONE, "s": DONE})
+        paused = execution("a", sequence=2, status=ExecutionStatus.PAUSED, steps={"z": DONE, "s": asking()})
+        await store.commit([transition(ended), transition(paused)], store.fence)
+
+        asked = await store.approvals(limit=10)
+
+        expect([(one.execution_id, one.step_id) for one in asked], [("b", "s"), ("b", "z"), ("a", "s")])
+        first = OpenApproval(
+            execution_id=B, process="content", step_id=StepId("s"), visit=1, request=request("r1")
+        )
+        expect(asked[0], first)
+        expect(list(await store.approvals(limit=2)), list(asked[:2]))
+        expect(list(await store.approvals(limit=0)), [])
 
     @on_a_store
     async def test_open_attempts_are_told_by_the_age_of_their_executions_then_by_step(

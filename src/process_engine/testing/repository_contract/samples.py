@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any, get_args
 
 from process_engine.core import events as e
+from process_engine.core.approvals import Decision, Request, Ruling
 from process_engine.core.commands import CancelExecution
 from process_engine.core.config import ExecutionConfig
 from process_engine.core.events import Event, ExecutionCreated, StepStarted, Waiting
@@ -37,10 +38,34 @@ RUNNING = StepState(StepStatus.RUNNING, attempt=1, started_at=NOON)
 DONE = StepState(StepStatus.COMPLETED, attempt=1, output=Value("x"), has_output=True)
 
 
+DECISION = Decision("bob", Ruling.REJECTED, NOON, comment="zu früh", form=Value({"budget": 2**70}))
+
+
 def waiting(seconds: float, waiting_for: Waiting = Waiting.TIMER) -> StepState:
     """A step that waits until so many seconds after noon."""
     due = NOON + timedelta(seconds=seconds)
     return StepState(StepStatus.WAITING, attempt=1, started_at=NOON, waiting_for=waiting_for, due=due)
+
+
+def request(id: str, *, decisions: tuple[Decision, ...] = ()) -> Request:
+    """An open request of that id; every field but `decisions` differs from its default."""
+    return Request(
+        id,
+        "b" * 64,
+        Value({"title": "Größer?", "form": {"type": "object"}}),
+        NOON,
+        NOON + timedelta(days=1),
+        assignees=("ann", "group:legal"),
+        reminded=1,
+        escalated=True,
+        decisions=decisions,
+    )
+
+
+def asking(id: str = "r1") -> StepState:
+    """A step that waits for people until a day after noon."""
+    due = NOON + timedelta(days=1)
+    return StepState(StepStatus.WAITING_APPROVAL, attempt=1, started_at=NOON, due=due, approval=request(id))
 
 
 def created(id: str, *, process: str = "content", input: object = None) -> ExecutionCreated:
@@ -171,6 +196,7 @@ def full_execution(id: str) -> Execution:
         waiting_for=Waiting.RETRY,
         due=NOON + timedelta(days=30),
         queued=4,
+        approval=request("r1", decisions=(DECISION,)),
         cost=Decimal("0.000000000000000001"),
         tokens=7,
     )
@@ -232,9 +258,22 @@ def every_event(id: str) -> tuple[Event, ...]:
         (e.AttemptStarted, step),
         (e.StepRetrying, step | {"failure": failure, "delay_seconds": 0.25, "due": NOON, "usage": usage}),
         (e.StepWaiting, step | {"waiting_for": Waiting.TIMER, "due": NOON}),
+        (e.StepWaitingApproval, step | {"due": NOON}),
+        (e.ApprovalRequested, step | {"request": request("r1", decisions=(DECISION,))}),
+        (e.ApprovalDecided, step | {"approval_id": "r1", "decision": DECISION}),
+        (
+            e.ApprovalDelegated,
+            step | {"approval_id": "r1", "by": "ann", "to": "cid", "instead_of": "ann", "comment": "away"},
+        ),
+        (e.ApprovalReminded, step | {"approval_id": "r1", "number": 2}),
+        (e.ApprovalEscalated, step | {"approval_id": "r1", "to": ("group:board",)}),
+        (e.ApprovalExpired, step | {"approval_id": "r1", "action": "skip"}),
         (e.StepCompleted, step | {"output": Value("é"), "routes": ("x",), "usage": usage}),
-        (e.StepFailed, step | {"failure": failure, "handled_by": StepId("b"), "usage": usage}),
-        (e.StepSkipped, step | {"reason": "error", "failure": failure, "usage": usage}),
+        (
+            e.StepFailed,
+            step | {"failure": failure, "handled_by": StepId("b"), "usage": usage, "output": Value([1])},
+        ),
+        (e.StepSkipped, step | {"reason": "error", "failure": failure, "usage": usage, "output": Value(0)}),
         (e.StepCancelled, step | {"reason": "cancelled"}),
         (
             e.StepsReopened,

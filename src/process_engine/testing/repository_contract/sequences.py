@@ -50,6 +50,7 @@ _WEIGHTS = {
     "act_overtaken": 2,
     "save_definition": 3,
     "load": 3,
+    "load_many": 2,
     "load_definition": 2,
     "load_blob": 4,
     "list": 5,
@@ -59,6 +60,7 @@ _WEIGHTS = {
     "open_executions": 2,
     "attempts": 2,
     "timers": 5,
+    "approvals": 3,
     "submit": 6,
     "inbox": 3,
     "answer": 6,
@@ -246,6 +248,7 @@ class Comparison:
         await self._same(pair, "list", lambda store, _: store.list(limit=ALL))
         await self._same(pair, "open_executions", lambda store, _: open_executions(store))
         await self._same(pair, "attempts", lambda store, _: attempts(store))
+        await self._same(pair, "approvals", lambda store, _: store.approvals(limit=ALL))
         page = self._operations.rng.randint(1, 9)
         await self._same(pair, f"timers, {page} at a time", lambda store, _: timers(store, page))
         await self._same(pair, "inbox", self._inbox)

@@ -339,6 +339,7 @@ class OwnershipPromises(StoreUnderContract):
             store.inbox(),
             store.submit(cancel("a")),
             store.timers(after=None, limit=1),
+            store.approvals(limit=1),
             store.read_answer(1),
             attempts_of(store),
         ):

@@ -1,0 +1,31 @@
+"""When there is no use in waiting for an execution any longer."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from process_engine.core.blockers import waits_for_people
+from process_engine.core.state import Execution, ExecutionStatus, StepState, StepStatus
+
+
+def has_settled(execution: Execution, now: datetime) -> bool:
+    """It has ended, or it is held, paused or waits for people, and nothing else is under way or due."""
+    status = execution.status
+    if status.is_final or status is ExecutionStatus.PENDING:
+        return True
+    if status is ExecutionStatus.PAUSED:
+        return not execution.progress.running
+    return waits_for_people(execution) and not any(
+        _goes_on_by_itself(step, now) for step in execution.steps.values()
+    )
+
+
+def has_nothing_due(execution: Execution, now: datetime) -> bool:
+    """It has settled, or all that is left waits for a moment to come."""
+    return has_settled(execution, now) or not (execution.progress.running or execution.progress.queue)
+
+
+def _goes_on_by_itself(step: StepState, now: datetime) -> bool:
+    """Whether something happens to the step without people: a timer, a slot, a deadline that has come."""
+    overdue = step.status is StepStatus.WAITING_APPROVAL and step.due is not None and step.due <= now
+    return overdue or step.status in (StepStatus.WAITING, StepStatus.READY)
