@@ -30,7 +30,15 @@ ROOT = Path(__file__).resolve().parent
 REQUIREMENTS = ROOT / "requirements"
 PRIMARY = ROOT / ".venv"
 # What runs on the first Python alone.
-ONCE = ("tests/acceptance", "tests/docs", "tests/fuzz", "tests/proof")
+ONCE = (
+    "tests/acceptance",
+    "tests/architecture",
+    "tests/docs",
+    "tests/fuzz",
+    "tests/integration",
+    "tests/proof",
+    "tests/unit/benchmarks",
+)
 OTHERS = ROOT / ".venvs"
 OWN_UV = ROOT / ".uv"
 
@@ -355,8 +363,8 @@ def run_suite(interpreter: Interpreter, primary: Interpreter, arguments: list[st
     say(f"\n== The suite on Python {interpreter.version}")
     command = [str(python), "-m", "pytest", *parallel_options(arguments), *arguments]
     if interpreter != primary and not arguments:
-        # Real kills, failing disks and the pages take minutes and depend on the machine, not on the Python.
-        say(f"Without {' and '.join(ONCE)}: they run on Python {primary.version}.")
+        # Real kills, whole commands and the pages take minutes and depend on the machine, not on the Python.
+        say(f"Without {', '.join(ONCE)}: they run on Python {primary.version}.")
         command.extend(f"--ignore={folder}" for folder in ONCE)
     return run(command)
 

@@ -86,7 +86,10 @@ def driving_by(tools: Tools, agents_file: Path | None, settings: Settings, optio
 
 
 def finish(work: Awaitable[int], driving: Driving) -> int:
-    """Carry out the work of a command, from its first moment to the end of its agents."""
+    """Carry out the work of a command, from its first moment to the end of its agents.
+
+    A signal while the store is being opened may come too late to keep an execution from being begun.
+    """
 
     async def carry_out() -> int:
         try:
@@ -95,7 +98,12 @@ def finish(work: Awaitable[int], driving: Driving) -> int:
             await driving.agents.aclose()
 
     with _quiet():
-        return asyncio.run(carry_out())
+        try:
+            return asyncio.run(carry_out())
+        except KeyboardInterrupt:
+            if driving.db.exists():
+                remark(driving, f"Stopped. What was begun goes on with: {driving.go_on_line()}")
+            raise
 
 
 @contextmanager
@@ -140,7 +148,7 @@ async def drive_one(
     """Show one execution from before `begin` until it has ended or waits, or somebody stops us."""
     display = display_of(driving, [board])
     bus.subscribe(only(board.execution_id, display))
-    with interruption_of(driving, display) as interruption:
+    with interruption_of(driving, display.close) as interruption:
         # Nothing moves on the screen yet: it may be refused.
         await begin()
         with display:
@@ -202,14 +210,14 @@ def display_of(driving: Driving, boards: Sequence[Board]) -> Display:
     return Lines(driving.screen, several=len(boards) != 1)
 
 
-def interruption_of(driving: Driving, display: Display) -> Interruption:
+def interruption_of(driving: Driving, close_display: Callable[[], None]) -> Interruption:
     """Ctrl-C and SIGTERM while we drive."""
 
     def on_first() -> None:
         remark(driving, f"Stopping: what runs may finish for {driving.grace:g} s. Once more stops at once.")
 
     def last_words() -> None:
-        display.close()
+        close_display()
         remark(driving, f"Stopped. Go on with: {driving.go_on_line()}")
 
     return Interruption(on_first=on_first, last_words=last_words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Unpack, cast
 
 import click
@@ -97,15 +98,19 @@ async def _resume_all(driving: Driving) -> int:
     bus = InMemoryEventBus()
     bus.subscribe(seen.append)
     repository = SqliteRepository(driving.db)
-    async with engine_on(driving, bus, repository=repository, recover=True) as engine:
-        ids = await _taken_over(repository, seen)
-        display = display_of(driving, await _boards(driving, engine, ids))
-        bus.subscribe(display.note)
-        with interruption_of(driving, display) as interruption, display:
-            for event in seen.copy():
-                display.note(event)
-            ended, stopped = await drive(driving, engine, interruption, ids)
-        left_alone = engine.left_alone
+    shown = ExitStack()
+    # Before the engine is there: as soon as it is, agents are asked.
+    with interruption_of(driving, shown.close) as interruption:
+        async with engine_on(driving, bus, repository=repository, recover=True) as engine:
+            ids = await _taken_over(repository, seen)
+            display = display_of(driving, await _boards(driving, engine, ids))
+            shown.callback(display.close)
+            bus.subscribe(display.note)
+            with display:
+                for event in seen.copy():
+                    display.note(event)
+                ended, stopped = await drive(driving, engine, interruption, ids)
+            left_alone = engine.left_alone
     return _tell_all(driving, ended, left_alone, stopped)
 
 
