@@ -1,7 +1,7 @@
 """`transition()`: what a command makes of an execution. Everything an execution ever does is decided here.
 
 How it works. A command is matched to one small function here, which records events in a draft; recording
-is the only way to change anything (`core/evolve.py`). What follows for the steps is in `core/moves.py`: when
+is the only way to change anything (`core/evolve/`). What follows for the steps is in `core/moves.py`: when
 a step settles it goes to the end of one FIFO line; `advance` takes steps from that line, looks at their
 dependants in definition order, and skips, decides or starts each. What that settles goes to the end of the
 line again. When the line is empty, steps that wait for a slot start; when nothing is left, the execution

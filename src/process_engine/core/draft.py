@@ -8,7 +8,7 @@ from datetime import datetime
 
 from process_engine.core import events as e
 from process_engine.core.config import ExecutionConfig
-from process_engine.core.evolve import Evolution
+from process_engine.core.evolve import Evolution, apply
 from process_engine.core.plan import Plan
 from process_engine.core.scope import ExecutionScope
 from process_engine.core.state import Execution
@@ -86,7 +86,7 @@ class Draft:
         self._append(event)
 
     def _append(self, event: e.Event) -> None:
-        self.state.apply(event)
+        apply(self.state, event)
         self.events.append(event)
 
     def pack(self, value: object) -> Value:

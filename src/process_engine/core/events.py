@@ -1,4 +1,4 @@
-"""Facts about an execution, in the past tense. Events alone change state (`core/evolve.py`).
+"""Facts about an execution, in the past tense. Events alone change state (`core/evolve/`).
 
 Every event is a row with a sequence number without gaps. Public events tell the story to people;
 bookkeeping events share log and sequence and are shown on request.

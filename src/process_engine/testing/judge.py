@@ -17,7 +17,7 @@ import msgspec
 from process_engine.core import events as e
 from process_engine.core.blockers import blockers
 from process_engine.core.commands import RecordResult
-from process_engine.core.evolve import Evolution, restore
+from process_engine.core.evolve import Evolution, apply, restore
 from process_engine.core.invariants import Audit, check, starts_are_kept
 from process_engine.core.plan import AGENT_TASK_TIMEOUT_SECONDS, Plan, compile_plan
 from process_engine.core.results import Failed
@@ -180,7 +180,7 @@ class Judge:
             record = self._new_record(execution_id, first)
         evolution = Evolution(record.plan, record.replayed, first)
         for event in new[1:] if first else new:
-            evolution.apply(event)
+            apply(evolution, event)
         record.replayed = evolution.freeze()
         for event in new:
             record.events.append(event)

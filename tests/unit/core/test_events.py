@@ -12,7 +12,7 @@ import pytest
 from process_engine.core import events as e
 from process_engine.core.approvals import Decision, Request, Ruling
 from process_engine.core.config import ExecutionConfig
-from process_engine.core.evolve import _APPLY, Evolution, replay, restore
+from process_engine.core.evolve import EFFECTS, Evolution, apply, replay, restore
 from process_engine.core.failures import CODES, TRANSIENT, Failure
 from process_engine.core.results import Usage
 from process_engine.core.state import Snapshot
@@ -89,7 +89,7 @@ EXAMPLES = (
 
 
 def test_every_kind_of_event_has_one_applier_but_the_first():
-    assert set(_APPLY) == set(KINDS) - {e.ExecutionCreated}
+    assert set(EFFECTS) == set(KINDS) - {e.ExecutionCreated}
 
 
 def test_there_is_an_example_of_every_kind():
@@ -177,7 +177,7 @@ def test_a_gap_in_a_history_is_refused_and_changes_nothing():
     evolution = Evolution(run.plan, run.execution)
 
     with pytest.raises(InternalError, match="follows number"):
-        evolution.apply(e.ProcessPaused(**{**SHARED, "sequence": 99}, reason="operator"))
+        apply(evolution, e.ProcessPaused(**{**SHARED, "sequence": 99}, reason="operator"))
 
     assert evolution.freeze() == run.execution
 

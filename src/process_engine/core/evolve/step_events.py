@@ -1,0 +1,156 @@
+"""What events about a step do to its state."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import cast
+
+from msgspec.structs import replace
+
+from process_engine.core import events as e
+from process_engine.core.evolve.evolution import Effect, Effects, Evolution
+from process_engine.core.results import Usage
+from process_engine.core.state import StepState, StepStatus
+
+
+def _step_queued(evolution: Evolution, event: e.StepQueued) -> None:
+    state = evolution.step(event.step_id)
+    queued = replace(state, status=StepStatus.READY, queued=event.sequence, waiting_for=None, due=None)
+    evolution.set_step(event.step_id, queued)
+
+
+def _step_started(evolution: Evolution, event: e.StepStarted) -> None:
+    state = evolution.step(event.step_id)
+    started = StepState(
+        status=StepStatus.RUNNING,
+        visit=event.visit,
+        attempt=event.attempt,
+        interruptions=state.interruptions,
+        forgiven=state.forgiven,
+        started_at=event.timestamp,
+        agent=event.agent,
+        request=event.request,
+        output=state.output,
+        has_output=state.has_output,
+        cost=state.cost,
+        tokens=state.tokens,
+    )
+    evolution.set_step(event.step_id, started)
+
+
+def _attempt_started(evolution: Evolution, event: e.AttemptStarted) -> None:
+    state = evolution.step(event.step_id)
+    running = replace(
+        state, status=StepStatus.RUNNING, attempt=event.attempt, waiting_for=None, due=None, queued=0
+    )
+    evolution.set_step(event.step_id, running)
+
+
+def _step_retrying(evolution: Evolution, event: e.StepRetrying) -> None:
+    state = evolution.step(event.step_id)
+    waiting = replace(
+        state,
+        status=StepStatus.WAITING,
+        waiting_for=e.Waiting.RETRY,
+        due=event.due,
+        error=event.failure,
+        interruptions=state.interruptions + (event.failure.code == "INTERRUPTED"),
+        cost=state.cost + event.usage.cost,
+        tokens=state.tokens + event.usage.tokens,
+    )
+    evolution.set_step(event.step_id, waiting)
+    evolution.spend(event.usage)
+
+
+def _step_waiting(evolution: Evolution, event: e.StepWaiting) -> None:
+    state = evolution.step(event.step_id)
+    waiting = replace(state, status=StepStatus.WAITING, waiting_for=event.waiting_for, due=event.due)
+    evolution.set_step(event.step_id, waiting)
+
+
+def _settled(state: StepState, event: e.StepEvent, status: StepStatus, usage: Usage) -> StepState:
+    """What every end of a visit has in common: its result replaces that of the visit before."""
+    return StepState(
+        status=status,
+        visit=state.visit,
+        attempt=state.attempt,
+        interruptions=state.interruptions,
+        forgiven=state.forgiven,
+        started_at=state.started_at,
+        completed_at=event.timestamp,
+        agent=state.agent,
+        has_output=True,
+        cost=state.cost + usage.cost,
+        tokens=state.tokens + usage.tokens,
+    )
+
+
+def _step_completed(evolution: Evolution, event: e.StepCompleted) -> None:
+    settled = _settled(evolution.step(event.step_id), event, StepStatus.COMPLETED, event.usage)
+    completed = replace(
+        settled,
+        output=event.output,
+        routes=event.routes,
+    )
+    evolution.set_step(event.step_id, completed)
+    evolution.spend(event.usage)
+
+
+def _step_failed(evolution: Evolution, event: e.StepFailed) -> None:
+    state = evolution.step(event.step_id)
+    settled = _settled(state, event, StepStatus.FAILED, event.usage)
+    # A retry asks the same again, whatever has settled since.
+    request = state.request if event.handled_by is None else None
+    failed = replace(
+        settled, error=event.failure, handled_by=event.handled_by, request=request, output=event.output
+    )
+    evolution.set_step(event.step_id, failed)
+    evolution.spend(event.usage)
+    if event.handled_by is None and evolution.failure is None:
+        evolution.failure = event.failure
+
+
+def _step_skipped(evolution: Evolution, event: e.StepSkipped) -> None:
+    settled = _settled(evolution.step(event.step_id), event, StepStatus.SKIPPED, event.usage)
+    skipped = replace(settled, error=event.failure, reason=event.reason, output=event.output)
+    evolution.set_step(event.step_id, skipped)
+    evolution.spend(event.usage)
+
+
+def _step_cancelled(evolution: Evolution, event: e.StepCancelled) -> None:
+    state = evolution.step(event.step_id)
+    cancelled = replace(
+        state,
+        status=StepStatus.CANCELLED,
+        completed_at=event.timestamp,
+        reason=event.reason,
+        waiting_for=None,
+        due=None,
+        approval=None,
+        queued=0,
+    )
+    evolution.set_step(event.step_id, cancelled)
+
+
+def _steps_reopened(evolution: Evolution, event: e.StepsReopened) -> None:
+    evolution.reopen(event.steps, event.steps)
+
+
+STEP_EVENTS: Effects = MappingProxyType(
+    cast(
+        "dict[type[e.Event], Effect]",
+        {
+            e.StepQueued: _step_queued,
+            e.StepStarted: _step_started,
+            e.AttemptStarted: _attempt_started,
+            e.StepRetrying: _step_retrying,
+            e.StepWaiting: _step_waiting,
+            e.StepCompleted: _step_completed,
+            e.StepFailed: _step_failed,
+            e.StepSkipped: _step_skipped,
+            e.StepCancelled: _step_cancelled,
+            e.StepsReopened: _steps_reopened,
+        },
+    )
+)
+"""By the kind of event."""
