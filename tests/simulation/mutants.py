@@ -7,10 +7,11 @@ from decimal import Decimal
 import pytest
 from msgspec.structs import replace
 
-from process_engine.core import decide, edges, evolve, moves, plan
+from process_engine.core import decide, edges, moves, plan
 from process_engine.core.backoff import Retry
 from process_engine.core.commands import StartExecution
 from process_engine.core.edges import EdgeState
+from process_engine.core.evolve import evolution
 from process_engine.core.state import StepStatus
 from process_engine.core.transition import Transition
 from process_engine.core.work import WorkKind
@@ -96,7 +97,7 @@ def dead_path_run(patch: Patch):
         return EdgeState.LIVE if state is EdgeState.DEAD else state
 
     patch.setattr(edges, "edge_state", lively)
-    patch.setattr(evolve, "edge_state", lively)
+    patch.setattr(evolution, "edge_state", lively)
 
 
 @mutant
@@ -160,14 +161,14 @@ def pause_ignored(patch: Patch):
 
 @mutant
 def last_comes_first(patch: Patch):
-    original = evolve.Evolution.set_step
+    original = evolution.Evolution.set_step
 
     def unfair(self, step_id, new):
         original(self, step_id, new)
         if new.status is StepStatus.READY:
             self.queue = (step_id, *self.queue[:-1])
 
-    patch.setattr(evolve.Evolution, "set_step", unfair)
+    patch.setattr(evolution.Evolution, "set_step", unfair)
 
 
 @mutant
@@ -213,7 +214,7 @@ def cost_cut_to_cents(patch: Patch):
         self.cost += usage.cost.quantize(Decimal("0.01"))
         self.tokens += usage.tokens
 
-    patch.setattr(evolve.Evolution, "spend", cut)
+    patch.setattr(evolution.Evolution, "spend", cut)
 
 
 @mutant
