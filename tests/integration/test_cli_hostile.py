@@ -305,4 +305,4 @@ def test_a_signal_with_a_grace_of_days_still_ends_what_can_end(terminal, place):
         code, out, _ = finish(engine)
 
     assert code == 130
-    assert "Go on with: process-engine resume" in out
+    assert "process-engine resume" in out

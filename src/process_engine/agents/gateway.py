@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Protocol
+from collections.abc import Collection, Coroutine, Mapping
+from typing import Any, Protocol
 
 from process_engine.runtime.ports import AgentCallFailed, AgentReply, AgentRequest
 
@@ -26,11 +26,12 @@ class ConfiguredAgents:
     def __init__(self, agents: Mapping[str, Agent]) -> None:
         self._agents = dict(agents)
 
-    async def call(self, request: AgentRequest) -> AgentReply:
+    def call(self, request: AgentRequest) -> Coroutine[Any, Any, AgentReply]:
+        """Call the agent that is asked; as `AgentGateway.call`."""
         agent = self._agents.get(request.agent)
         if agent is None:
             raise AgentCallFailed("AGENT_ERROR", f"the configuration has no agent `{request.agent}`")
-        return await agent.call(request)
+        return agent.call(request)
 
     def knows(self, agent: str) -> bool:
         return agent in self._agents

@@ -24,6 +24,12 @@ from process_engine.runtime.ports import AgentCallFailed, AgentReply, AgentReque
 # Calls of one function that run in threads at the same time; further ones wait.
 MAX_THREADS = 64
 
+# An object of so many members, and a text of so many characters, needs no measuring: both together stay far
+# below what may be recorded.
+_FEW_MEMBERS = 64
+_SHORT_CHARACTERS = 10_000
+_LARGE = 2**63
+
 AgentFunction = Callable[..., object]
 
 # What a function may ask for by naming a parameter so.
@@ -71,10 +77,17 @@ class Call:
         self._function = function
         self._by_position: list[str] = []
         self._by_name: dict[str, str] = {}
-        for parameter in inspect.signature(function).parameters.values():
+        parameters = tuple(inspect.signature(function).parameters.values())
+        for parameter in parameters:
             self._plan(parameter)
+        sources = (*self._by_position, *self._by_name.values())
+        positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        # The usual function, called in the usual way, at a third of the cost.
+        self._takes_message_alone = sources == ("message",) and parameters[0].kind in positional
 
     def __call__(self, request: AgentRequest) -> object:
+        if self._takes_message_alone:
+            return self._function(request.message)
         given = [_OFFERED[source](request) for source in self._by_position]
         named = {name: _OFFERED[source](request) for name, source in self._by_name.items()}
         return self._function(*given, **named)
@@ -120,7 +133,10 @@ class PythonAgent:
 
     async def call(self, request: AgentRequest) -> AgentReply:
         """Call the function once; as `AgentGateway.call`."""
-        outcome = await (self._here(request) if self._is_async else self._in_thread(request))
+        if self._is_async:
+            # A coroutine function does nothing yet when it is called: what it does comes with awaiting.
+            return await _awaited(cast("Awaitable[object]", self._function(request)))
+        outcome = await self._in_thread(request)
         if isinstance(outcome, AgentCallFailed):
             raise outcome
         if inspect.isawaitable(outcome):
@@ -129,10 +145,6 @@ class PythonAgent:
 
     async def aclose(self) -> None:
         pass
-
-    async def _here(self, request: AgentRequest) -> object:
-        # A coroutine function does nothing yet when it is called: what it does comes with awaiting.
-        return self._function(request)
 
     async def _in_thread(self, request: AgentRequest) -> object:
         """What the function came to: an `AgentReply`, an `AgentCallFailed`, or something to await."""
@@ -185,17 +197,44 @@ def reply_of(result: object) -> AgentReply:
         AgentCallFailed: INVALID_OUTPUT if it is no JSON value, OUTPUT_TOO_LARGE if it is too long a one.
     """
     reply = result if isinstance(result, AgentReply) else AgentReply(output=result)
+    if not _is_small(reply.output):
+        _require_json(reply.output)
+    checked_usage(reply.usage)
+    return reply
+
+
+def _is_small(output: object) -> bool:
+    """Whether it is plainly JSON of a modest size, as most answers are; told at a tenth of the cost."""
+    if type(output) is not dict:
+        return _is_plain(output)
+    members = cast("dict[object, object]", output)
+    if len(members) > _FEW_MEMBERS:
+        return False
+    for key, member in members.items():
+        if type(key) is not str or not _is_plain(key) or not _is_plain(member):
+            return False
+    return True
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is a short text, a whole number of 64 bits, true, false or null. Some floats are no JSON."""
+    if type(value) is str:
+        return len(value) <= _SHORT_CHARACTERS and value.isascii()
+    if type(value) is int:
+        return -_LARGE < value < _LARGE
+    return value is None or value is True or value is False
+
+
+def _require_json(output: object) -> None:
     try:
-        text = json.dumps(reply.output, allow_nan=False, ensure_ascii=False)
+        text = json.dumps(output, allow_nan=False, ensure_ascii=False)
         size = len(text) if text.isascii() else len(text.encode())
     except (TypeError, ValueError, RecursionError) as error:
         raise AgentCallFailed("INVALID_OUTPUT", f"the function returned no JSON value: {error}") from None
-    if not nested_at_most(reply.output, MAX_NESTING):
+    if not nested_at_most(output, MAX_NESTING):
         raise AgentCallFailed("INVALID_OUTPUT", f"the result is nested over {MAX_NESTING} levels")
     if size > VALUE_LIMIT_BYTES:
         raise AgentCallFailed("OUTPUT_TOO_LARGE", f"the function returned {size:,} bytes of JSON")
-    checked_usage(reply.usage)
-    return reply
 
 
 async def _awaited(result: Awaitable[object]) -> AgentReply:

@@ -42,7 +42,14 @@ from process_engine.core.inline import timer_output
 from process_engine.core.plan import Plan, StepPlan
 from process_engine.core.results import NO_USAGE, Completed
 from process_engine.core.scope import ValueNotLoaded
-from process_engine.core.state import Execution, ExecutionStatus, SkipReason, StepStatus
+from process_engine.core.state import (
+    RUNNING,
+    UNTOUCHED,
+    Execution,
+    ExecutionStatus,
+    SkipReason,
+    StepStatus,
+)
 from process_engine.core.transition import Needs, Transition
 from process_engine.core.values import Blobs
 from process_engine.errors import CommandRejected
@@ -161,8 +168,7 @@ def _begin(draft: Draft) -> None:
 
 def _record_result(draft: Draft, command: c.RecordResult) -> None:
     step = _known_step(draft, command.step_id)
-    state = draft.state.step(step.id)
-    if (state.status, state.visit, state.attempt) != (StepStatus.RUNNING, command.visit, command.attempt):
+    if not _runs(draft, command):
         return
     draft.new_blobs.update(command.blobs)
     match command.result:
@@ -171,6 +177,12 @@ def _record_result(draft: Draft, command: c.RecordResult) -> None:
         case result:
             moves.apply_result(draft, step, result)
     moves.advance(draft)
+
+
+def _runs(draft: Draft, command: c.RecordResult | c.InterruptAttempt) -> bool:
+    """Whether the attempt that a command is about is the one that runs."""
+    state = draft.state.steps.get(command.step_id, UNTOUCHED)
+    return state.status is RUNNING and state.visit == command.visit and state.attempt == command.attempt
 
 
 def _wake(draft: Draft, command: c.WakeStep) -> None:
@@ -202,7 +214,7 @@ def _wake(draft: Draft, command: c.WakeStep) -> None:
 def _interrupt(draft: Draft, command: c.InterruptAttempt) -> None:
     step = _known_step(draft, command.step_id)
     state = draft.state.step(step.id)
-    if (state.status, state.visit, state.attempt) != (StepStatus.RUNNING, command.visit, command.attempt):
+    if not _runs(draft, command):
         return
     failure = Failure("INTERRUPTED", "the engine stopped while the attempt was running", step.id)
     if draft.state.stopping is not None:

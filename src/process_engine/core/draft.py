@@ -11,7 +11,7 @@ from process_engine.core.config import ExecutionConfig
 from process_engine.core.evolve import Evolution, apply
 from process_engine.core.plan import Plan
 from process_engine.core.scope import ExecutionScope
-from process_engine.core.state import Execution
+from process_engine.core.state import UNTOUCHED, Execution
 from process_engine.core.transition import Transition
 from process_engine.core.values import Blobs, Value, pack
 from process_engine.core.work import WorkItem, execution_work, step_work
@@ -22,9 +22,21 @@ class Draft:
     """A transition in the making: recording an event appends it and applies it, in one act.
 
     `now` is the time of all its events; `scope` is what expressions read; `settled` is the line of steps
-    whose dependants are still to be looked at; `slots` is how many attempts may run at once, 0 for any
-    number. Nothing is changed but by `record`.
+    whose dependants are still to be looked at. Nothing is changed but by `record`.
     """
+
+    __slots__ = (
+        "_envelope",
+        "before",
+        "blobs",
+        "events",
+        "new_blobs",
+        "now",
+        "plan",
+        "scope",
+        "settled",
+        "state",
+    )
 
     def __init__(
         self,
@@ -47,7 +59,6 @@ class Draft:
         self.events: list[e.Event] = [created] if created is not None else []
         self.settled: deque[StepId] = deque()
         facts = self.state.created
-        self.slots = facts.config.max_concurrent_steps
         self._envelope = {
             "execution_id": facts.execution_id,
             "timestamp": self.now,
@@ -62,7 +73,9 @@ class Draft:
 
     def record(self, kind: Callable[..., e.Event], **fields: object) -> None:
         """Append the next event, an event of `kind` with these fields, and apply it."""
-        self._append(kind(sequence=self.state.sequence + 1, **self._envelope, **fields))
+        event = kind(sequence=self.state.sequence + 1, **self._envelope, **fields)
+        apply(self.state, event)
+        self.events.append(event)
 
     def record_step(
         self,
@@ -74,19 +87,16 @@ class Draft:
     ) -> None:
         """Record an event about the current visit of a step, and its current attempt if none is given."""
         evolution = self.state
-        state = evolution.step(step_id)
-        fields |= self._envelope
+        state = evolution.steps.get(step_id, UNTOUCHED)
         event = kind(
             sequence=evolution.sequence + 1,
             step_id=step_id,
             visit=state.visit,
             attempt=state.attempt if attempt is None else attempt,
+            **self._envelope,
             **fields,
         )
-        self._append(event)
-
-    def _append(self, event: e.Event) -> None:
-        apply(self.state, event)
+        apply(evolution, event)
         self.events.append(event)
 
     def pack(self, value: object) -> Value:
@@ -111,12 +121,13 @@ def _work_between(
     """What is owed now and was not before, and what was owed and is not any more."""
     work: list[WorkItem] = []
     done: list[WorkItem] = []
-    id = after.id
+    id = after.created.execution_id
     steps_before = before.steps if before is not None else {}
+    steps_after = after.steps
     for step_id in changed:
         state = steps_before.get(step_id)
         old = step_work(id, step_id, state) if state is not None else None
-        new = step_work(id, step_id, after.steps[step_id])
+        new = step_work(id, step_id, steps_after[step_id])
         if new == old:
             continue
         if old is not None:

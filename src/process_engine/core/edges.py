@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import Enum
 
 from process_engine.core.plan import Plan, StepPlan
-from process_engine.core.state import SETTLED, UNTOUCHED, SkipReason, StepState, StepStatus, Tally
+from process_engine.core.state import COMPLETED, SETTLED, UNTOUCHED, SkipReason, StepState, StepStatus, Tally
 from process_engine.definition.graph import Edge
 from process_engine.ids import StepId
 
@@ -27,16 +27,21 @@ class EdgeState(Enum):
     SETTLED = "settled"
 
 
+_LIVE = EdgeState.LIVE
+
+
 def edge_state(edge: Edge, source: StepState) -> EdgeState:
     """How `edge` stands, by the state of its source. Derived, never recorded: a loop need not forget it."""
     status = source.status
+    if status is COMPLETED and edge.kind == "depends":
+        return _LIVE
     if status not in SETTLED:
         return EdgeState.OPEN
     if edge.kind == "ordering":
         return EdgeState.SETTLED
     match status:
         case StepStatus.COMPLETED:
-            return EdgeState.LIVE if edge.kind == "depends" else _after_completion(edge, source)
+            return _after_completion(edge, source)
         case StepStatus.SKIPPED:
             return _after_skip(edge, source)
         case StepStatus.FAILED:
@@ -63,9 +68,9 @@ def _after_skip(edge: Edge, source: StepState) -> EdgeState:
 
 def add_edge(tally: Tally, state: EdgeState) -> Tally:
     """`tally` after one of its open edges has come to `state`."""
+    if state is _LIVE:
+        return Tally(tally.open - 1, tally.ordering, tally.live + 1, tally.dead, tally.failed)
     match state:
-        case EdgeState.LIVE:
-            return Tally(tally.open - 1, tally.ordering, tally.live + 1, tally.dead, tally.failed)
         case EdgeState.OPEN:
             return tally
         case EdgeState.DEAD:
@@ -94,6 +99,9 @@ class Verdict(Enum):
     DEPENDENCY_FAILED = SkipReason.DEPENDENCY_FAILED
 
 
+_RUN = Verdict.RUN
+
+
 def join_verdict(plan: StepPlan, tally: Tally, steps: Steps) -> Verdict:
     """Whether the step may run, must be skipped, or must wait, by its `join` and the state of its edges."""
     return _all_verdict(plan, tally, steps) if plan.need == 0 else _count_verdict(plan, tally, steps)
@@ -106,7 +114,7 @@ def _all_verdict(plan: StepPlan, tally: Tally, steps: Steps) -> Verdict:
         return Verdict.DEPENDENCY_FAILED
     if tally.dead and not tally.live:
         return _dead_verdict(plan, steps)
-    return Verdict.RUN if _guarded(plan, steps) else _dead_verdict(plan, steps)
+    return _RUN if not plan.guards or _guarded(plan, steps) else _dead_verdict(plan, steps)
 
 
 def _count_verdict(plan: StepPlan, tally: Tally, steps: Steps) -> Verdict:

@@ -15,7 +15,7 @@ import msgspec
 from process_engine.core.approvals import Decision, Request
 from process_engine.core.config import ExecutionConfig
 from process_engine.core.failures import Failure
-from process_engine.core.results import Usage
+from process_engine.core.results import NO_USAGE, Usage
 from process_engine.core.values import NULL, Value
 from process_engine.ids import DefinitionHash, ExecutionId, StepId
 
@@ -159,7 +159,7 @@ class StepRetrying(StepEvent, frozen=True, kw_only=True):
     failure: Failure
     delay_seconds: float
     due: datetime
-    usage: Usage = Usage()
+    usage: Usage = NO_USAGE
 
 
 class StepWaiting(StepEvent, frozen=True, kw_only=True):
@@ -224,7 +224,7 @@ class StepCompleted(StepEvent, frozen=True, kw_only=True):
 
     output: Value
     routes: tuple[str, ...] | None = None
-    usage: Usage = Usage()
+    usage: Usage = NO_USAGE
 
 
 class StepFailed(StepEvent, frozen=True, kw_only=True):
@@ -235,7 +235,7 @@ class StepFailed(StepEvent, frozen=True, kw_only=True):
 
     failure: Failure
     handled_by: StepId | None = None
-    usage: Usage = Usage()
+    usage: Usage = NO_USAGE
     output: Value = NULL
 
 
@@ -247,7 +247,7 @@ class StepSkipped(StepEvent, frozen=True, kw_only=True):
 
     reason: str
     failure: Failure | None = None
-    usage: Usage = Usage()
+    usage: Usage = NO_USAGE
     output: Value = NULL
 
 

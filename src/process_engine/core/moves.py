@@ -19,7 +19,15 @@ from process_engine.core.inline import timer_output
 from process_engine.core.plan import StepPlan
 from process_engine.core.results import NO_USAGE, Completed, Failed, StepResult, Usage, WaitUntil
 from process_engine.core.scope import unpack
-from process_engine.core.state import ExecutionStatus, SkipReason, StepState, StepStatus
+from process_engine.core.state import (
+    FINAL,
+    PENDING,
+    UNTOUCHED,
+    ExecutionStatus,
+    SkipReason,
+    StepState,
+    StepStatus,
+)
 from process_engine.core.values import NULL, Value
 from process_engine.definition.json_schema import spelled
 from process_engine.errors import ExpressionError, OutputTooLarge
@@ -46,15 +54,19 @@ def advance(draft: Draft) -> None:
 def look(draft: Draft, step_id: StepId) -> None:
     """Decide about a step one of whose edges has settled."""
     state = draft.state
-    if state.step(step_id).status is not StepStatus.PENDING or not may_start(draft):
-        return
+    tally = state.tally(step_id)
     step = draft.plan.steps[step_id]
-    verdict = join_verdict(step, state.tally(step_id), state.steps)
+    if step.need == 0 and (tally.open or tally.ordering):
+        # A join of many is looked at once for each of its edges, and waits at all but the last.
+        return
+    if state.steps.get(step_id, UNTOUCHED).status is not PENDING or not may_start(draft):
+        return
+    verdict = join_verdict(step, tally, state.steps)
     match verdict:
-        case Verdict.WAIT:
-            return
         case Verdict.RUN:
             _consider(draft, step)
+        case Verdict.WAIT:
+            return
         case Verdict.ROUTE_NOT_TAKEN | Verdict.DEAD_PATH | Verdict.DEPENDENCY_FAILED:
             _skip(draft, step_id, verdict.value)
         case _:
@@ -63,13 +75,13 @@ def look(draft: Draft, step_id: StepId) -> None:
 
 def may_start(draft: Draft) -> bool:
     """Whether anything may start at all: not once the execution is about to fail, or has ended."""
-    return draft.state.stopping is None and not draft.state.status.is_final
+    return draft.state.stopping is None and draft.state.status not in FINAL
 
 
 def _consider(draft: Draft, step: StepPlan) -> None:
     """The edges allow the step: its condition decides, once per visit."""
     # A visit that was begun before, and is retried, had its answer then.
-    begun = draft.state.step(step.id).attempt > 0
+    begun = step.condition is None or draft.state.step(step.id).attempt > 0
     try:
         wanted = begun or step.condition is None or step.condition.evaluate(draft.scope) is True
     except ExpressionError as error:
@@ -98,7 +110,7 @@ def admit(draft: Draft, step: StepPlan) -> None:
 def _has_room(draft: Draft, step: StepPlan) -> bool:
     if draft.state.status is ExecutionStatus.PAUSED:
         return False
-    slots = draft.slots
+    slots = draft.config.max_concurrent_steps
     return not slots or draft.state.running < slots or step.inline is not None
 
 
@@ -116,7 +128,7 @@ def _start_queued(draft: Draft) -> bool:
 
 def run(draft: Draft, step: StepPlan) -> None:
     """Begin the visit, or its next attempt."""
-    state = draft.state.step(step.id)
+    state = draft.state.steps.get(step.id, UNTOUCHED)
     if state.started_at is not None:
         draft.record_step(e.AttemptStarted, step.id, attempt=state.attempt + 1)
         return
@@ -141,6 +153,8 @@ def run(draft: Draft, step: StepPlan) -> None:
 
 def _render(draft: Draft, step: StepPlan) -> tuple[str | None, Value | None]:
     """Whom the step asks, and what; nobody and nothing where it is decided inline."""
+    if step.constant_request is not None:
+        return step.constant_request
     if not step.request:
         return None, None
     request = {name: template.render(draft.scope) for name, template in step.request}
@@ -218,7 +232,7 @@ def record_answer(draft: Draft, step: StepPlan, output: Value, result: Completed
 
 def complete(draft: Draft, step: StepPlan, output: Value, result: Completed) -> None:
     """Record the output; a gateway that routes back begins its loop anew."""
-    back = next((StepId(route) for route in result.routes or () if route in step.loops), None)
+    back = _way_back(step, result.routes) if result.routes is not None else None
     if back is not None and draft.state.step(back).visit >= step.loops[back]:
         _exceed_visits(draft, step, back, step.loops[back], result.usage)
         return
@@ -227,6 +241,11 @@ def complete(draft: Draft, step: StepPlan, output: Value, result: Completed) -> 
         _reopen(draft, back, step.id)
     else:
         draft.settled.append(step.id)
+
+
+def _way_back(step: StepPlan, routes: tuple[str, ...]) -> StepId | None:
+    """The ancestor that a gateway's routes lead back to, if one of them does."""
+    return next((StepId(route) for route in routes if route in step.loops), None)
 
 
 def _exceed_visits(draft: Draft, step: StepPlan, target: StepId, allowed: int, usage: Usage) -> None:
@@ -345,6 +364,8 @@ def stop(draft: Draft, failure: Failure) -> None:
 
 def _finish_if_done(draft: Draft) -> None:
     state = draft.state
+    if state.unsettled and state.stopping is None:
+        return
     if state.status.is_final or state.status is ExecutionStatus.PENDING:
         return
     if state.stopping is not None:

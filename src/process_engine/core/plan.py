@@ -13,6 +13,7 @@ from process_engine.core.approvals import ApprovalRules, compile_rules
 from process_engine.core.backoff import Retry
 from process_engine.core.inline import INLINE, InlineStep
 from process_engine.core.state import Tally
+from process_engine.core.values import Value, pack
 from process_engine.definition.document import AgentTask, HumanApproval, ProcessDefinition, RetryPolicy, Step
 from process_engine.definition.expressions import Expression, Template, compile_template, parse_condition
 from process_engine.definition.graph import DependencyResolver, Edge, step_reads
@@ -41,7 +42,8 @@ class ErrorAction:
 class StepPlan:
     """One step, ready to run.
 
-    `inline` decides steps that need no work outside; `request` renders what an attempt gets, field by field.
+    `inline` decides steps that need no work outside; `request` renders what an attempt gets, field by field;
+    where that is always the same, `constant_request` is the agent and the request, ready to be recorded.
     `need` is the number of live edges that start the step, 0 for all edges settled. `guards` are the gateways
     that route to this step, with all the descendants of each. `reads` are the steps its expressions read.
     """
@@ -51,6 +53,7 @@ class StepPlan:
     inline: InlineStep | None
     condition: Expression | None
     request: tuple[tuple[str, Template], ...]
+    constant_request: tuple[str | None, Value] | None
     need: int
     incoming: tuple[Edge, ...]
     outgoing: tuple[Edge, ...]
@@ -127,12 +130,14 @@ def _compile_step(definition: ProcessDefinition, step: Step, graph: DependencyRe
     timeout = step.timeout or (defaults.timeout if defaults is not None else None)
     retry = step.retry or (defaults.retry if defaults is not None else None)
     incoming = graph.incoming[step.id]
+    request = _compile_request(definition, step)
     return StepPlan(
         id=StepId(step.id),
         type=step.type,
         inline=INLINE[step.type](step) if step.type in INLINE else None,
         condition=parse_condition(step.condition) if step.condition is not None else None,
-        request=_compile_request(definition, step),
+        request=request,
+        constant_request=_constant(request),
         need=_needed(step, incoming),
         incoming=incoming,
         outgoing=graph.outgoing[step.id],
@@ -180,6 +185,20 @@ def _compile_request(definition: ProcessDefinition, step: Step) -> tuple[tuple[s
     if "agent" in fields and fields["agent"] is None:
         fields["agent"] = definition.defaults.agent
     return tuple((name, compile_template(value)) for name, value in fields.items() if value is not None)
+
+
+def _constant(request: tuple[tuple[str, Template], ...]) -> tuple[str | None, Value] | None:
+    """The request of a step that always asks the same, None where it has to be rendered.
+
+    Only plain texts and numbers: all executions share it, and what can be changed is not to be shared.
+    """
+    fields = {name: template.source for name, template in request if template.constant}
+    plain = all(isinstance(field, (str, int, float)) for field in fields.values())
+    if not fields or len(fields) < len(request) or not plain:
+        return None
+    packed, blobs = pack(fields)
+    agent = fields.get("agent")
+    return None if blobs else (agent if isinstance(agent, str) else None, packed)
 
 
 def _compile_retry(step: Step, policy: RetryPolicy | None) -> Retry:

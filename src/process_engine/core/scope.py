@@ -69,6 +69,8 @@ _STEP_FIELDS: Mapping[str, Callable[[StepState], object]] = {
 class ExecutionScope:
     """Reads from an execution as it stands; looks nothing up that an expression does not ask for."""
 
+    __slots__ = ("_evolution", "blobs")
+
     def __init__(self, evolution: Evolution, blobs: Blobs) -> None:
         self._evolution = evolution
         self.blobs = blobs

@@ -64,6 +64,17 @@ class StepStatus(StrEnum):
         return self in SETTLED
 
 
+# The members under names of their own: the class is asked ten times as long for one of them, and what happens
+# at every step asks forty times.
+PENDING = StepStatus.PENDING
+READY = StepStatus.READY
+RUNNING = StepStatus.RUNNING
+WAITING = StepStatus.WAITING
+WAITING_APPROVAL = StepStatus.WAITING_APPROVAL
+COMPLETED = StepStatus.COMPLETED
+SKIPPED = StepStatus.SKIPPED
+FAILED = StepStatus.FAILED
+
 SETTLED = frozenset({StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.CANCELLED})
 
 _E, _S = ExecutionStatus, StepStatus

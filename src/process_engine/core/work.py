@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import msgspec
 
-from process_engine.core.state import Head, StepState, StepStatus
+from process_engine.core.state import FINAL, RUNNING, WAITING, WAITING_APPROVAL, Head, StepState
 from process_engine.ids import ExecutionId
 
 
@@ -24,6 +24,9 @@ class WorkKind(StrEnum):
     DEADLINE = "deadline"
     GRACE = "grace"
     APPROVAL = "approval"
+
+
+_ATTEMPT = WorkKind.ATTEMPT
 
 
 class WorkItem(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -47,22 +50,24 @@ GRACE_KEY = ":grace"
 
 def step_work(execution_id: ExecutionId, step_id: str, step: StepState) -> WorkItem | None:
     """The work that a step in this state owes, if any."""
-    if step.status is StepStatus.RUNNING:
-        return WorkItem(execution_id, step_id, WorkKind.ATTEMPT, step.visit, step.attempt)
-    if step.status is StepStatus.WAITING_APPROVAL and step.due is not None:
+    status = step.status
+    if status is RUNNING:
+        return WorkItem(execution_id, step_id, _ATTEMPT, step.visit, step.attempt)
+    if step.due is None:
+        return None
+    if status is WAITING_APPROVAL:
         return WorkItem(execution_id, step_id, WorkKind.APPROVAL, step.visit, step.attempt, step.due)
-    if step.status is StepStatus.WAITING and step.due is not None and step.waiting_for is not None:
+    if status is WAITING and step.waiting_for is not None:
         return WorkItem(execution_id, step_id, WorkKind(step.waiting_for), step.visit, step.attempt, step.due)
     return None
 
 
 def execution_work(execution_id: ExecutionId, head: Head) -> tuple[WorkItem, ...]:
     """The deadlines that an execution in this state owes."""
-    if head.status.is_final:
+    if head.status in FINAL:
         return ()
-    items: list[WorkItem] = []
     if head.stopping is not None:
-        items.append(WorkItem(execution_id, GRACE_KEY, WorkKind.GRACE, due=head.stopping.due))
-    elif head.deadline is not None:
-        items.append(WorkItem(execution_id, DEADLINE_KEY, WorkKind.DEADLINE, due=head.deadline))
-    return tuple(items)
+        return (WorkItem(execution_id, GRACE_KEY, WorkKind.GRACE, due=head.stopping.due),)
+    if head.deadline is not None:
+        return (WorkItem(execution_id, DEADLINE_KEY, WorkKind.DEADLINE, due=head.deadline),)
+    return ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Required, TypedDict, cast
 
 from process_engine.core.failures import CODES
 from process_engine.core.results import Completed, Failed
@@ -17,6 +17,16 @@ from process_engine.runtime.ports import (
 
 # Characters of a failure that are recorded: the story of it, not the page that came with it.
 MESSAGE_CHARACTERS = 2_000
+
+
+class _Fields(TypedDict, total=False):
+    """What a step asks of an agent, rendered."""
+
+    agent: Required[str]
+    message: Required[object]
+    model: str
+    temperature: float
+    system: str
 
 
 class AgentTaskHandler:
@@ -40,9 +50,9 @@ class AgentTaskHandler:
 
 
 def _request(context: StepContext) -> AgentRequest:
-    fields = context.request
+    fields = cast("_Fields", context.request)
     return AgentRequest(
-        agent=cast("str", fields["agent"]),
+        agent=fields["agent"],
         message=fields["message"],
         context=AgentContext(
             execution_id=context.execution_id,
@@ -54,9 +64,9 @@ def _request(context: StepContext) -> AgentRequest:
             correlation_id=context.correlation_id,
         ),
         idempotency_key=context.effect_key,
-        model=cast("str | None", fields.get("model")),
-        temperature=cast("float | None", fields.get("temperature")),
-        system=cast("str | None", fields.get("system")),
+        model=fields.get("model"),
+        temperature=fields.get("temperature"),
+        system=fields.get("system"),
     )
 
 

@@ -38,7 +38,7 @@ class Codec(Generic[Given, Kept]):
             InternalError: something in it has no JSON form, half a surrogate pair for example.
         """
         try:
-            return _encode(record).decode()
+            return str(_encode(record), "utf-8")
         except (TypeError, ValueError, OverflowError, RecursionError) as fault:
             raise InternalError(f"a {self._kind} has no JSON form ({fault}); nothing was written.") from fault
 

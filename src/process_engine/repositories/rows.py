@@ -164,8 +164,9 @@ class Batch:
                 self._timers[id, work.key] = work
         if transition.events[0].sequence == 1:
             self._created.append((created, CREATED.encode(created)))
+        encode, events = EVENT.encode, self._events
         for event in transition.events:
-            self._events.append((event, EVENT.encode(event)))
+            events.append((event, encode(event)))
         if transition.blobs:
             self._blobs.update(transition.blobs)
         return id

@@ -124,25 +124,24 @@ class Engine:
             on_unchanged=self._rearm,
             on_failure=self._give_up,
         )
-        self._attempts = asyncio.TaskGroup()
-        await self._attempts.__aenter__()
+        self._tasks = asyncio.TaskGroup()
+        await self._tasks.__aenter__()
         self._runner = StepRunner(
             clock=self._clock,
             timers=self._timers,
             registry=self._registry,
             outputs=self.outputs,
-            tasks=self._attempts,
             post=self._loop.post,
         )
         self._services = [
-            self._attempts.create_task(self._loop.run()),
-            self._attempts.create_task(self._timers.run()),
+            self._tasks.create_task(self._loop.run()),
+            self._tasks.create_task(self._timers.run()),
         ]
         if self._recover:
             with self._clock.outstanding():
                 await self._take_over()
         if self._serve_inbox:
-            self._services.append(self._attempts.create_task(inbox.serve(self._repository, self._serve)))
+            self._services.append(self._tasks.create_task(inbox.serve(self._repository, self._serve)))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -151,7 +150,8 @@ class Engine:
         for service in self._services:
             service.cancel()
         try:
-            await self._attempts.__aexit__(None, None, None)
+            await self._runner.close()
+            await self._tasks.__aexit__(None, None, None)
         finally:
             await self._repository.close()
 
@@ -468,7 +468,7 @@ class Engine:
                 self._withdraw(item)
             for item in done.work:
                 self._owe(item, execution)
-            if any(isinstance(event, ProcessReopened) for event in done.events):
+            if type(done.events[0]) is ProcessReopened:
                 # Where the retry was asked for before its failure was committed, that has disowned it.
                 self._adopted.add(execution.id)
         self.event_bus.publish([event for done in transitions for event in done.events])

@@ -232,7 +232,7 @@ class Loop:
         transitions: list[Transition] = []
         for entry in batch:
             try:
-                done = await self._decide_one(entry, latest)
+                done = self._decide_at_once(entry, latest) or await self._decide_one(entry, latest)
             except ProcessEngineError as error:
                 if isinstance(error, StorageUnavailable):
                     raise
@@ -250,6 +250,19 @@ class Loop:
                 latest[done.execution.id] = done.execution
                 transitions.append(done)
         return transitions
+
+    def _decide_at_once(self, entry: _Entry, latest: dict[ExecutionId, Execution]) -> Transition | None:
+        """Decide a command about an execution in memory, as nearly all are; None if more is needed."""
+        command = entry.command
+        id = command.execution_id
+        execution = latest.get(id) or self._executions.get(id)
+        if execution is None:
+            return None
+        plan = self._plans.known(execution.created.definition_hash)
+        if plan is None:
+            return None
+        answer = transition(plan, execution, command, self._clock.now())
+        return None if isinstance(answer, Needs) else answer
 
     async def _decide_one(self, entry: _Entry, latest: dict[ExecutionId, Execution]) -> Transition:
         command = entry.command

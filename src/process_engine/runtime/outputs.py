@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping
 
 import msgspec
 
@@ -25,7 +24,7 @@ class StoredOutput(msgspec.Struct, frozen=True):
     """An output made recordable: what the state keeps, and the texts that must be committed with it."""
 
     value: Value
-    blobs: Mapping[str, bytes]
+    blobs: dict[str, bytes]
 
 
 class OutputStorage:

@@ -12,9 +12,11 @@ from msgspec.structs import replace
 from process_engine.core import events as e
 from process_engine.core.edges import add_edge, edge_state, tally_edges
 from process_engine.core.plan import Plan
-from process_engine.core.results import Usage
+from process_engine.core.results import NO_USAGE, Usage
 from process_engine.core.state import (
     EXECUTION_MOVES,
+    READY,
+    RUNNING,
     SETTLED,
     STEP_MOVES,
     UNTOUCHED,
@@ -164,13 +166,13 @@ class Evolution:
             raise InternalError(f"{place}: {before} cannot become {after}.")
         self.steps[step_id] = new
         self.changed[step_id] = None
-        if before is StepStatus.RUNNING:
+        if before is RUNNING:
             self.running -= 1
-        elif before is StepStatus.READY:
+        elif before is READY:
             self._leave_queue(step_id)
-        if after is StepStatus.RUNNING:
+        if after is RUNNING:
             self.running += 1
-        elif after is StepStatus.READY:
+        elif after is READY:
             self.queue = (*self.queue, step_id)
         if after in SETTLED:
             self.unsettled -= 1
@@ -223,6 +225,8 @@ class Evolution:
 
     def spend(self, usage: Usage) -> None:
         """Add what an attempt consumed to the execution's totals."""
+        if usage is NO_USAGE:
+            return
         self.cost += usage.cost
         self.tokens += usage.tokens
 

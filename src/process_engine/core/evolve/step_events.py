@@ -9,20 +9,21 @@ from msgspec.structs import replace
 
 from process_engine.core import events as e
 from process_engine.core.evolve.evolution import Effect, Effects, Evolution
-from process_engine.core.results import Usage
-from process_engine.core.state import StepState, StepStatus
+from process_engine.core.results import NO_USAGE, Usage
+from process_engine.core.state import COMPLETED, RUNNING, UNTOUCHED, StepState, StepStatus
+from process_engine.core.values import Value
 
 
 def _step_queued(evolution: Evolution, event: e.StepQueued) -> None:
-    state = evolution.step(event.step_id)
+    state = evolution.steps.get(event.step_id, UNTOUCHED)
     queued = replace(state, status=StepStatus.READY, queued=event.sequence, waiting_for=None, due=None)
     evolution.set_step(event.step_id, queued)
 
 
 def _step_started(evolution: Evolution, event: e.StepStarted) -> None:
-    state = evolution.step(event.step_id)
+    state = evolution.steps.get(event.step_id, UNTOUCHED)
     started = StepState(
-        status=StepStatus.RUNNING,
+        status=RUNNING,
         visit=event.visit,
         attempt=event.attempt,
         interruptions=state.interruptions,
@@ -39,15 +40,13 @@ def _step_started(evolution: Evolution, event: e.StepStarted) -> None:
 
 
 def _attempt_started(evolution: Evolution, event: e.AttemptStarted) -> None:
-    state = evolution.step(event.step_id)
-    running = replace(
-        state, status=StepStatus.RUNNING, attempt=event.attempt, waiting_for=None, due=None, queued=0
-    )
+    state = evolution.steps.get(event.step_id, UNTOUCHED)
+    running = replace(state, status=RUNNING, attempt=event.attempt, waiting_for=None, due=None, queued=0)
     evolution.set_step(event.step_id, running)
 
 
 def _step_retrying(evolution: Evolution, event: e.StepRetrying) -> None:
-    state = evolution.step(event.step_id)
+    state = evolution.steps.get(event.step_id, UNTOUCHED)
     waiting = replace(
         state,
         status=StepStatus.WAITING,
@@ -63,12 +62,19 @@ def _step_retrying(evolution: Evolution, event: e.StepRetrying) -> None:
 
 
 def _step_waiting(evolution: Evolution, event: e.StepWaiting) -> None:
-    state = evolution.step(event.step_id)
+    state = evolution.steps.get(event.step_id, UNTOUCHED)
     waiting = replace(state, status=StepStatus.WAITING, waiting_for=event.waiting_for, due=event.due)
     evolution.set_step(event.step_id, waiting)
 
 
-def _settled(state: StepState, event: e.StepEvent, status: StepStatus, usage: Usage) -> StepState:
+def _settled(
+    state: StepState,
+    event: e.StepEvent,
+    status: StepStatus,
+    usage: Usage,
+    output: Value,
+    routes: tuple[str, ...] | None = None,
+) -> StepState:
     """What every end of a visit has in common: its result replaces that of the visit before."""
     return StepState(
         status=status,
@@ -79,31 +85,27 @@ def _settled(state: StepState, event: e.StepEvent, status: StepStatus, usage: Us
         started_at=state.started_at,
         completed_at=event.timestamp,
         agent=state.agent,
+        output=output,
         has_output=True,
-        cost=state.cost + usage.cost,
-        tokens=state.tokens + usage.tokens,
+        routes=routes,
+        cost=state.cost if usage is NO_USAGE else state.cost + usage.cost,
+        tokens=state.tokens if usage is NO_USAGE else state.tokens + usage.tokens,
     )
 
 
 def _step_completed(evolution: Evolution, event: e.StepCompleted) -> None:
-    settled = _settled(evolution.step(event.step_id), event, StepStatus.COMPLETED, event.usage)
-    completed = replace(
-        settled,
-        output=event.output,
-        routes=event.routes,
-    )
+    state = evolution.steps.get(event.step_id, UNTOUCHED)
+    completed = _settled(state, event, COMPLETED, event.usage, event.output, event.routes)
     evolution.set_step(event.step_id, completed)
     evolution.spend(event.usage)
 
 
 def _step_failed(evolution: Evolution, event: e.StepFailed) -> None:
-    state = evolution.step(event.step_id)
-    settled = _settled(state, event, StepStatus.FAILED, event.usage)
+    state = evolution.steps.get(event.step_id, UNTOUCHED)
+    settled = _settled(state, event, StepStatus.FAILED, event.usage, event.output)
     # A retry asks the same again, whatever has settled since.
     request = state.request if event.handled_by is None else None
-    failed = replace(
-        settled, error=event.failure, handled_by=event.handled_by, request=request, output=event.output
-    )
+    failed = replace(settled, error=event.failure, handled_by=event.handled_by, request=request)
     evolution.set_step(event.step_id, failed)
     evolution.spend(event.usage)
     if event.handled_by is None and evolution.failure is None:
@@ -111,14 +113,15 @@ def _step_failed(evolution: Evolution, event: e.StepFailed) -> None:
 
 
 def _step_skipped(evolution: Evolution, event: e.StepSkipped) -> None:
-    settled = _settled(evolution.step(event.step_id), event, StepStatus.SKIPPED, event.usage)
-    skipped = replace(settled, error=event.failure, reason=event.reason, output=event.output)
+    state = evolution.steps.get(event.step_id, UNTOUCHED)
+    settled = _settled(state, event, StepStatus.SKIPPED, event.usage, event.output)
+    skipped = replace(settled, error=event.failure, reason=event.reason)
     evolution.set_step(event.step_id, skipped)
     evolution.spend(event.usage)
 
 
 def _step_cancelled(evolution: Evolution, event: e.StepCancelled) -> None:
-    state = evolution.step(event.step_id)
+    state = evolution.steps.get(event.step_id, UNTOUCHED)
     cancelled = replace(
         state,
         status=StepStatus.CANCELLED,
