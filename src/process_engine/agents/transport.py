@@ -31,9 +31,9 @@ CONNECT_SECONDS = 10.0
 MAX_CONNECTIONS = 256
 # Seconds an idle connection is kept: below the 5 s after which common servers close theirs, so that
 # a call does not meet a connection that is being closed.
+KEEP_ALIVE_SECONDS = 4.0
 # The largest window, with the header and the check sum of gzip (zlib manual, inflateInit2).
 GZIP_WINDOW_BITS = 31
-KEEP_ALIVE_SECONDS = 4.0
 # Bytes up to which a request body is handed over whole; larger ones are written in parts.
 WHOLE_BODY_BYTES = 512 * 1024
 

@@ -1,6 +1,6 @@
 """What people decide: who may, when it is late, and what their decisions add up to.
 
-Pure rules about one request. `core/decide.py` asks them; nothing here changes anything.
+Pure rules about one request. `core/people.py` asks them; nothing here changes anything.
 """
 
 from __future__ import annotations
@@ -14,11 +14,9 @@ from enum import StrEnum
 import msgspec
 
 from process_engine.core.values import Value
-from process_engine.definition.document import Escalation, HumanApproval
+from process_engine.definition.document import APPROVAL_SECONDS, Escalation, HumanApproval
 from process_engine.definition.json_schema import CompiledSchema
 
-# A day: long enough for the other side of the world, short enough that nobody forgets what was asked.
-DEADLINE_SECONDS = 86_400.0
 GROUP = "group:"
 
 _canonical = msgspec.json.Encoder(order="deterministic").encode
@@ -111,7 +109,7 @@ def compile_rules(step: HumanApproval) -> ApprovalRules:
     return ApprovalRules(
         required=step.required_approvals,
         rejections=step.rejections_needed,
-        deadline_seconds=step.timeout.seconds if step.timeout is not None else DEADLINE_SECONDS,
+        deadline_seconds=step.timeout.seconds if step.timeout is not None else APPROVAL_SECONDS,
         on_timeout=action if isinstance(action, str) else "fail",
         escalate_to=escalation.escalate_to if escalation is not None else (),
         escalate_after=escalation.after.seconds if escalation is not None else 0.0,

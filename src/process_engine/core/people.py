@@ -9,7 +9,7 @@ from __future__ import annotations
 from process_engine.core import commands as c
 from process_engine.core import events as e
 from process_engine.core import moves
-from process_engine.core.approvals import GROUP, Decision, Request, Ruling, may_decide
+from process_engine.core.approvals import GROUP, ApprovalRules, Decision, Request, Ruling, may_decide
 from process_engine.core.draft import Draft
 from process_engine.core.failures import Failure
 from process_engine.core.plan import StepPlan
@@ -23,8 +23,7 @@ from process_engine.errors import CommandRejected
 
 def wake(draft: Draft, step: StepPlan) -> None:
     """Whatever time has brought to an open approval: reminders, the escalation, at last its deadline."""
-    rules = step.approval
-    assert rules is not None
+    rules = _rules(step)
     while (request := draft.state.step(step.id).approval) is not None:
         if rules.next_moment(request) > draft.now:
             return
@@ -39,15 +38,12 @@ def decide(draft: Draft, command: c.DecideApproval, step: StepPlan) -> None:
     """Record what somebody says about an open request; the step ends once that is enough."""
     request = _open_request(draft, step, command.by, command.groups)
     draft.new_blobs.update(command.blobs)
-    rules = step.approval
-    assert rules is not None
+    rules = _rules(step)
     if command.sha256 is not None and command.sha256 != request.sha256:
         raise CommandRejected(
             f"what {command.by} decided about is not what {step.id} asks now.",
             remedy="Look at it again with `process-engine approvals`, and decide about what is there.",
         )
-    if any(decision.by == command.by for decision in request.decisions):
-        raise CommandRejected(f"{command.by} has decided about {step.id} already. The first word counts.")
     if rules.separation_of_duties and command.by == draft.state.created.started_by:
         raise CommandRejected(
             f"{command.by} started this execution and must not decide about {step.id}.",
@@ -67,7 +63,7 @@ def decide(draft: Draft, command: c.DecideApproval, step: StepPlan) -> None:
 
 def _filled_in(draft: Draft, step: StepPlan, command: c.DecideApproval, *, required: bool) -> Value | None:
     """The form's values, checked; an approval of a step with a form needs them."""
-    schema = step.approval.form if step.approval is not None else None
+    schema = _rules(step).form
     if schema is None:
         if command.form is not None:
             raise CommandRejected(f"{step.id} has no form.", remedy="Decide without `--form`.")
@@ -89,8 +85,6 @@ def _filled_in(draft: Draft, step: StepPlan, command: c.DecideApproval, *, requi
 def delegate(draft: Draft, command: c.DelegateApproval, step: StepPlan) -> None:
     """Hand an open request on: who was named gives the right away, a member of a group shares it."""
     request = _open_request(draft, step, command.by, command.groups)
-    if any(decision.by == command.by for decision in request.decisions):
-        raise CommandRejected(f"{command.by} has decided about {step.id} already.")
     if not command.to.strip() or command.to in request.assignees:
         raise CommandRejected(f"{step.id} is in the hands of {command.to or 'nobody'} already.")
     if not request.assignees:
@@ -128,13 +122,20 @@ def _open_request(draft: Draft, step: StepPlan, by: str, groups: tuple[str, ...]
             f"{by} may not decide about {step.id}: it is for {', '.join(request.assignees)}.",
             remedy="One of them can decide, or hand it on with `process-engine delegate`.",
         )
+    if any(decision.by == by for decision in request.decisions):
+        raise CommandRejected(f"{by} has decided about {step.id} already. The first word counts.")
     return request
+
+
+def _rules(step: StepPlan) -> ApprovalRules:
+    """The rules of a step that asks people."""
+    assert step.approval is not None
+    return step.approval
 
 
 def _settle(draft: Draft, step: StepPlan) -> None:
     """Complete the step if enough people have decided."""
-    rules, request = step.approval, draft.state.step(step.id).approval
-    assert rules is not None
+    rules, request = _rules(step), draft.state.step(step.id).approval
     assert request is not None
     ruling = rules.outcome(request.decisions)
     if ruling is None:
@@ -145,8 +146,6 @@ def _settle(draft: Draft, step: StepPlan) -> None:
 
 def _conclude(draft: Draft, step: StepPlan, request: Request, ruling: Ruling, last: Decision | None) -> None:
     """End the step with a ruling: that of people, or, where `last` is None, that of its deadline."""
-    rules = step.approval
-    assert rules is not None
     form = last.form if last is not None else None
     output = draft.pack(
         {
@@ -158,7 +157,7 @@ def _conclude(draft: Draft, step: StepPlan, request: Request, ruling: Ruling, la
             "approval_id": request.id,
         }
     )
-    if ruling is Ruling.REJECTED and rules.fails_on_reject:
+    if ruling is Ruling.REJECTED and _rules(step).fails_on_reject:
         who = last.by if last is not None else "nobody: the deadline passed"
         why = f": {last.comment}" if last is not None and last.comment else ""
         failure = Failure("APPROVAL_REJECTED", f"rejected by {who}{why}", step.id)
@@ -169,8 +168,7 @@ def _conclude(draft: Draft, step: StepPlan, request: Request, ruling: Ruling, la
 
 def _attend_to(draft: Draft, step: StepPlan, request: Request) -> None:
     """Remind people of an open approval, or ask others as well, whichever is due."""
-    rules = step.approval
-    assert rules is not None
+    rules = _rules(step)
     passed = (draft.now - request.asked_at).total_seconds()
     if rules.escalate_to and not request.escalated and passed >= rules.escalate_after:
         draft.record_step(e.ApprovalEscalated, step.id, approval_id=request.id, to=rules.escalate_to)
@@ -182,8 +180,7 @@ def _attend_to(draft: Draft, step: StepPlan, request: Request) -> None:
 
 def _expire(draft: Draft, step: StepPlan) -> None:
     """The deadline of an open approval has passed."""
-    rules, request = step.approval, draft.state.step(step.id).approval
-    assert rules is not None
+    rules, request = _rules(step), draft.state.step(step.id).approval
     assert request is not None
     draft.record_step(e.ApprovalExpired, step.id, approval_id=request.id, action=rules.on_timeout)
     failure = Failure("APPROVAL_TIMEOUT", "nobody decided before the deadline", step.id)

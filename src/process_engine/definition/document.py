@@ -406,6 +406,11 @@ class Escalation(Document, frozen=True):
 TimeoutAction = Literal["fail", "approve", "reject", "skip"] | Escalation
 
 
+# How long people have where a step does not say: long enough for the other side of the world, short enough
+# that nobody forgets what was asked.
+APPROVAL_SECONDS = 86_400.0
+
+
 class HumanApproval(Step, frozen=True):
     """Asks people, and waits for what they decide."""
 

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
-from process_engine.core.inline import INLINE
-from process_engine.core.results import StepResult
-from process_engine.definition.document import Step
-from process_engine.definition.expressions import Scope
+from process_engine.handlers.inline import DecidedInline
 
 
-class GatewayHandler:
-    """Decides gateways inside the transition that reaches them."""
+class GatewayHandler(DecidedInline):
+    """Chooses the routes, from what the conditions read."""
 
-    def decide(self, step: Step, scope: Scope, now: datetime) -> StepResult:
-        """The routes that the gateway takes, from what its conditions read."""
-        return INLINE["gateway"](step).decide(scope, now)
+    step_type = "gateway"

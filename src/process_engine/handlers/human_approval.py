@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
-from process_engine.core.inline import INLINE
-from process_engine.core.results import StepResult
-from process_engine.definition.document import Step
-from process_engine.definition.expressions import Scope
+from process_engine.handlers.inline import DecidedInline
 
 
-class HumanApprovalHandler:
+class HumanApprovalHandler(DecidedInline):
     """Renders what people are shown, once; their decisions come as commands, not as answers of a handler."""
 
-    def decide(self, step: Step, scope: Scope, now: datetime) -> StepResult:
-        """What is asked, and whom."""
-        return INLINE["human_approval"](step).decide(scope, now)
+    step_type = "human_approval"

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
-from process_engine.core.inline import INLINE
-from process_engine.core.results import StepResult
-from process_engine.definition.document import Step
-from process_engine.definition.expressions import Scope
+from process_engine.handlers.inline import DecidedInline
 
 
-class TimerHandler:
+class TimerHandler(DecidedInline):
     """Decides when a timer is due; the wait itself is a durable piece of work, not a sleeping task."""
 
-    def decide(self, step: Step, scope: Scope, now: datetime) -> StepResult:
-        """The moment at which the step completes."""
-        return INLINE["timer"](step).decide(scope, now)
+    step_type = "timer"

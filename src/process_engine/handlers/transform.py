@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
-from process_engine.core.inline import INLINE
-from process_engine.core.results import StepResult
-from process_engine.definition.document import Step
-from process_engine.definition.expressions import Scope
+from process_engine.handlers.inline import DecidedInline
 
 
-class TransformHandler:
-    """Makes the value inside the transition that reaches the step."""
+class TransformHandler(DecidedInline):
+    """Makes the value, typed."""
 
-    def decide(self, step: Step, scope: Scope, now: datetime) -> StepResult:
-        """The value, typed."""
-        return INLINE["transform"](step).decide(scope, now)
+    step_type = "transform"

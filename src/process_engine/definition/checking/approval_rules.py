@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from process_engine.definition.checking.context import Context, Site
-from process_engine.definition.checking.policy_rules import APPROVAL_SECONDS
-from process_engine.definition.document import Escalation, HumanApproval, Step, Transform
+from process_engine.definition.document import APPROVAL_SECONDS, Escalation, HumanApproval, Step, Transform
 from process_engine.definition.parts import Path as Place
 from process_engine.definition.problems import Problem
 from process_engine.definition.syntax import Compare, Filter, ListNode, Literal, Node, Path, walk

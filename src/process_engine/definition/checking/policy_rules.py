@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from process_engine.definition.checking.context import Context
-from process_engine.definition.document import AgentTask, HumanApproval, RetryPolicy, Step, Timer
+from process_engine.definition.document import (
+    APPROVAL_SECONDS,
+    AgentTask,
+    HumanApproval,
+    RetryPolicy,
+    Step,
+    Timer,
+)
 from process_engine.definition.durations import Duration
 from process_engine.definition.parts import Path
 from process_engine.definition.problems import Problem, closest
@@ -28,9 +35,6 @@ ERROR_CODES = (
     "INTERRUPTED",
     "HANDLER_ERROR",
 )
-
-# How long people have to decide where the step does not say.
-APPROVAL_SECONDS = 86_400.0
 
 
 def retry_policies(context: Context) -> Iterator[Problem]:
