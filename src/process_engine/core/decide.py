@@ -26,7 +26,7 @@ Rule 2: they know no database, agent, clock or network.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -92,6 +92,22 @@ def transition(
             )
         draft = Draft(plan, execution, now, blobs)
         _obey(draft, command)
+        return draft.finish()
+    except ValueNotLoaded as missing:
+        return Needs((missing.ref,))
+
+
+def record_results(
+    plan: Plan, execution: Execution, results: Sequence[c.RecordResult], now: datetime
+) -> Transition | Needs:
+    """What several answers that arrived together make of `execution`, in order, as one transition.
+
+    The same events as one by one, for less: what is carried along is read and written once.
+    """
+    try:
+        draft = Draft(plan, execution, now, _NO_BLOBS)
+        for result in results:
+            _record_result(draft, result)
         return draft.finish()
     except ValueNotLoaded as missing:
         return Needs((missing.ref,))

@@ -12,8 +12,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 
-from process_engine.core.commands import AnyCommand
-from process_engine.core.decide import transition
+from process_engine.core.commands import AnyCommand, RecordResult
+from process_engine.core.decide import record_results, transition
 from process_engine.core.evolve import restore
 from process_engine.core.plan import Plan
 from process_engine.core.state import Execution
@@ -230,26 +230,59 @@ class Loop:
         await self._load_together(batch)
         latest: dict[ExecutionId, Execution] = {}
         transitions: list[Transition] = []
-        for entry in batch:
-            try:
-                done = self._decide_at_once(entry, latest) or await self._decide_one(entry, latest)
-            except ProcessEngineError as error:
-                if isinstance(error, StorageUnavailable):
-                    raise
-                if isinstance(error, StorageError):
-                    log.error("not decided execution=%s error=%s", entry.command.execution_id, error)
-                entry.outcome = error
-                continue
-            except Exception as error:
-                # A bug of the engine must cost one command, not every execution.
-                log.exception("a command could not be decided execution=%s", entry.command.execution_id)
-                entry.outcome = InternalError(f"{type(error).__name__}: {error}")
-                continue
-            entry.outcome = done
-            if done.events:
+        left = deque(batch)
+        while left:
+            done = self._decide_results(left, latest) or await self._decide_next(left.popleft(), latest)
+            if done is not None and done.events:
                 latest[done.execution.id] = done.execution
                 transitions.append(done)
         return transitions
+
+    async def _decide_next(self, entry: _Entry, latest: dict[ExecutionId, Execution]) -> Transition | None:
+        """Decide one command; None where it is refused, or cannot be decided."""
+        try:
+            done = self._decide_at_once(entry, latest) or await self._decide_one(entry, latest)
+        except ProcessEngineError as error:
+            if isinstance(error, StorageUnavailable):
+                raise
+            if isinstance(error, StorageError):
+                log.error("not decided execution=%s error=%s", entry.command.execution_id, error)
+            entry.outcome = error
+            return None
+        except Exception as error:
+            # A bug of the engine must cost one command, not every execution.
+            log.exception("a command could not be decided execution=%s", entry.command.execution_id)
+            entry.outcome = InternalError(f"{type(error).__name__}: {error}")
+            return None
+        entry.outcome = done
+        return done
+
+    def _decide_results(self, left: deque[_Entry], latest: dict[ExecutionId, Execution]) -> Transition | None:
+        """Decide the answers of one execution at the front of `left` together, and take them from it.
+
+        None, and nothing taken, where there is only one, or together is no way: then they go one by one.
+        """
+        id = left[0].command.execution_id
+        results: list[RecordResult] = []
+        for entry in left:
+            if type(entry.command) is not RecordResult or entry.command.execution_id != id:
+                break
+            results.append(entry.command)
+        execution = latest.get(id) or self._executions.get(id)
+        plan = self._plans.known(execution.created.definition_hash) if execution is not None else None
+        if len(results) < 2 or execution is None or plan is None:
+            return None
+        try:
+            done = record_results(plan, execution, results, self._clock.now())
+        except Exception as error:
+            # Whichever it was, the others must not suffer: one by one, each has an outcome of its own.
+            log.warning("not decided together execution=%s error=%r", id, error)
+            return None
+        if isinstance(done, Needs) or not done.events:
+            return None
+        for _ in results:
+            left.popleft().outcome = done
+        return done
 
     def _decide_at_once(self, entry: _Entry, latest: dict[ExecutionId, Execution]) -> Transition | None:
         """Decide a command about an execution in memory, as nearly all are; None if more is needed."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from process_engine.app import ExecutionEngine
+from process_engine.core.events import StepCompleted
 from process_engine.core.state import ExecutionStatus
 from process_engine.core.transition import Transition
 from process_engine.errors import OwnershipLost, StorageUnavailable
@@ -41,7 +42,7 @@ class OvertakenRepository(MemoryRepository):
 
 
 class CountingRepository(SlowRepository):
-    """A slow store that keeps how many transitions each commit had."""
+    """A slow store that keeps how many answers each commit had."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +50,8 @@ class CountingRepository(SlowRepository):
 
     async def commit(self, transitions: Sequence[Transition], fence: Fence) -> None:
         await super().commit(transitions, fence)
-        self.sizes.append(len(transitions))
+        events = [event for transition in transitions for event in transition.events]
+        self.sizes.append(sum(isinstance(event, StepCompleted) for event in events))
 
 
 @pytest.mark.parametrize("commit", range(4))
