@@ -13,6 +13,7 @@ from process_engine.cli.tools import Tools
 TOOLS = Tools(
     engine="process_engine.app:ExecutionEngine",
     agent_process="process_engine.testing.agent_process:start_agent_process",
+    process_tests="process_engine.testing.trial:try_tests",
 )
 
 

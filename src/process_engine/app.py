@@ -9,28 +9,13 @@ from process_engine.core.config import ExecutionConfig
 from process_engine.definition.document import AgentTask, ProcessDefinition
 from process_engine.definition.expressions import compile_template
 from process_engine.errors import ConfigurationInvalid
-from process_engine.handlers.agent_task import AgentTaskHandler
-from process_engine.handlers.gateway import GatewayHandler
-from process_engine.handlers.human_approval import HumanApprovalHandler
-from process_engine.handlers.timer import TimerHandler
-from process_engine.handlers.transform import TransformHandler
+from process_engine.handlers.built_in import built_in_handlers
 from process_engine.ids import ExecutionId, new_execution_id
 from process_engine.repositories.sqlite import SqliteRepository
 from process_engine.runtime.engine import Engine
 from process_engine.runtime.feed import EventBus
 from process_engine.runtime.ports import AgentGateway, Clock, ExecutionRepository
 from process_engine.runtime.registry import StepHandlerRegistry
-
-
-def built_in_handlers(agents: AgentGateway) -> StepHandlerRegistry:
-    """A registry with every step type that comes with the engine."""
-    registry = StepHandlerRegistry()
-    registry.register("agent_task", AgentTaskHandler(agents))
-    registry.register("gateway", GatewayHandler())
-    registry.register("timer", TimerHandler())
-    registry.register("human_approval", HumanApprovalHandler())
-    registry.register("transform", TransformHandler())
-    return registry
 
 
 class ExecutionEngine(Engine):

@@ -261,7 +261,10 @@ def test_every_decision_has_its_sections():
 # ---------------------------------------------------------------- examples
 
 # Blocks of pages are tested in tests/docs.
-EXAMPLES = [path for path in sorted((ROOT / "examples").glob("*.yaml")) if path.name != "agents.yaml"]
+NO_PROCESSES = ("agents.yaml", ".test.yaml")
+EXAMPLES = [
+    path for path in sorted((ROOT / "examples").glob("*.yaml")) if not path.name.endswith(NO_PROCESSES)
+]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=relative)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Protocol, cast
 
 import click
@@ -347,6 +348,18 @@ _command(
     options.execution(*OPEN),
     click.option("--reason", metavar="TEXT", help="Recorded with the cancellation."),
     options.reading,
+)
+
+# ---------------------------------------------------------------- test
+
+_command(
+    "test",
+    "testing:test",
+    "A FILE says what is given, what happens and what follows; see the tutorial about testing. Directories "
+    "are looked through for *.test.yaml. Exit code 1 if a test does not pass.",
+    click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE..."),
+    options.as_json,
+    options.no_color,
 )
 
 # ---------------------------------------------------------------- set up

@@ -10,6 +10,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "run": "Run a process until it has ended.",
         "resume": "Go on with everything open in the store, or with one execution.",
         "retry": "Take a failed execution back, and go on where it failed.",
+        "test": "Run the tests of processes, in virtual time and without calling anybody.",
         "demo": "Run an example against small agents on this machine.",
     },
     "Look": {

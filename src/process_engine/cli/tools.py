@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 from process_engine.cli.lazily import load
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -72,15 +72,37 @@ class AgentsFactory(Protocol):
     ) -> AbstractContextManager[Agents]: ...
 
 
+class TriedTest(Protocol):
+    """A test of a process that was carried out; it passed if there are no mismatches."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def line(self) -> int: ...
+    @property
+    def mismatches(self) -> Sequence[str]: ...
+
+
+class TriesTests(Protocol):
+    """Carries out the tests in a file, one after the other."""
+
+    def __call__(self, path: Path) -> Iterator[TriedTest]: ...
+
+
 class Tools(NamedTuple):
     """The factories, each as `module:name`; a factory is loaded when it is first asked for."""
 
     engine: str
     agent_process: str
+    process_tests: str
 
     @property
     def make_engine(self) -> EngineFactory:
         return cast("EngineFactory", load(self.engine))
+
+    @property
+    def try_tests(self) -> TriesTests:
+        return cast("TriesTests", load(self.process_tests))
 
     @property
     def start_agents(self) -> AgentsFactory:

@@ -22,10 +22,18 @@ def has_settled(execution: Execution, now: datetime) -> bool:
 
 def has_nothing_due(execution: Execution, now: datetime) -> bool:
     """It has settled, or all that is left waits for a moment to come."""
-    return has_settled(execution, now) or not (execution.progress.running or execution.progress.queue)
+    if has_settled(execution, now):
+        return True
+    if execution.progress.running or execution.progress.queue:
+        return False
+    return not any(_is_due(step, now) for step in execution.steps.values())
 
 
 def _goes_on_by_itself(step: StepState, now: datetime) -> bool:
     """Whether something happens to the step without people: a timer, a slot, a deadline that has come."""
-    overdue = step.status is StepStatus.WAITING_APPROVAL and step.due is not None and step.due <= now
-    return overdue or step.status in (StepStatus.WAITING, StepStatus.READY)
+    return step.status in (StepStatus.WAITING, StepStatus.READY) or _is_due(step, now)
+
+
+def _is_due(step: StepState, now: datetime) -> bool:
+    waits = step.status in (StepStatus.WAITING, StepStatus.WAITING_APPROVAL)
+    return waits and step.due is not None and step.due <= now

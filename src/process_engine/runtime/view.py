@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from functools import cached_property
 from types import MappingProxyType
 from typing import cast
@@ -139,6 +140,16 @@ class ProcessExecution:
     def error(self) -> Failure | None:
         """Why it failed."""
         return self._execution.head.failure if self.status is ExecutionStatus.FAILED else None
+
+    @property
+    def cost(self) -> Decimal:
+        """What all attempts cost together, failed ones included."""
+        return self._execution.head.cost
+
+    @property
+    def tokens(self) -> int:
+        """The tokens of all attempts, failed ones included."""
+        return self._execution.head.tokens
 
     @property
     def input(self) -> object:

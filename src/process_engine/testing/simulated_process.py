@@ -12,16 +12,11 @@ from process_engine.core.events import Event
 from process_engine.core.transition import Transition
 from process_engine.core.work import WorkItem, WorkKind
 from process_engine.errors import OwnershipLost, ProcessEngineError, StorageError
-from process_engine.handlers.agent_task import AgentTaskHandler
-from process_engine.handlers.gateway import GatewayHandler
-from process_engine.handlers.human_approval import HumanApprovalHandler
-from process_engine.handlers.timer import TimerHandler
-from process_engine.handlers.transform import TransformHandler
+from process_engine.handlers.built_in import built_in_handlers
 from process_engine.ids import ExecutionId
 from process_engine.runtime.engine import Engine
 from process_engine.runtime.feed import InMemoryEventBus
 from process_engine.runtime.ports import AgentRequest, ExecutionRepository
-from process_engine.runtime.registry import StepHandlerRegistry
 from process_engine.testing.event_loop import SimulatedEventLoop
 from process_engine.testing.judge import Judge, PromiseBroken
 from process_engine.testing.simulated_ports import COMMIT, Operation, SimulatedAgents, SimulatedStore
@@ -76,7 +71,7 @@ class SimulatedProcess:
         bus.subscribe(self._hear)
         self.engine = Engine(
             self.store,
-            _registry(self.agents),
+            built_in_handlers(self.agents),
             config,
             clock=self.clock,
             event_bus=bus,
@@ -232,16 +227,6 @@ class SimulatedProcess:
             slots = self._judge.records[execution_id].execution.created.config.max_concurrent_steps
             if slots and count > slots:
                 raise PromiseBroken(f"I9: agents work on {count} steps of {execution_id}, with {slots} slots")
-
-
-def _registry(agents: SimulatedAgents) -> StepHandlerRegistry:
-    registry = StepHandlerRegistry()
-    registry.register("agent_task", AgentTaskHandler(agents))
-    registry.register("gateway", GatewayHandler())
-    registry.register("timer", TimerHandler())
-    registry.register("human_approval", HumanApprovalHandler())
-    registry.register("transform", TransformHandler())
-    return registry
 
 
 def _item_of(request: AgentRequest) -> WorkItem:
