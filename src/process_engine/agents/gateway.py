@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Coroutine, Mapping
-from typing import Any, Protocol
+from collections.abc import Collection, Mapping
+from typing import Protocol
 
 from process_engine.runtime.ports import AgentCallFailed, AgentReply, AgentRequest
 
@@ -26,12 +26,11 @@ class ConfiguredAgents:
     def __init__(self, agents: Mapping[str, Agent]) -> None:
         self._agents = dict(agents)
 
-    def call(self, request: AgentRequest) -> Coroutine[Any, Any, AgentReply]:
-        """Call the agent that is asked; as `AgentGateway.call`."""
+    async def call(self, request: AgentRequest) -> AgentReply:
         agent = self._agents.get(request.agent)
         if agent is None:
             raise AgentCallFailed("AGENT_ERROR", f"the configuration has no agent `{request.agent}`")
-        return agent.call(request)
+        return await agent.call(request)
 
     def knows(self, agent: str) -> bool:
         return agent in self._agents

@@ -44,13 +44,14 @@ _COMPLETED = Completed()
 class _Attempt:
     """One attempt under way, or waiting for its turn."""
 
-    __slots__ = ("execution", "item", "key", "step", "task", "timed_out")
+    __slots__ = ("begun", "execution", "item", "key", "step", "task", "timed_out")
 
     def __init__(self, key: Key, item: WorkItem, execution: Execution, step: StepPlan) -> None:
         self.key = key
         self.item = item
         self.execution = execution
         self.step = step
+        self.begun = False
         self.task: asyncio.Task[None] | None = None
         self.timed_out = False
 
@@ -113,6 +114,9 @@ class StepRunner:
         attempt = self._attempts.pop((execution_id, key), None)
         if attempt is not None and attempt.task is not None:
             attempt.task.cancel()
+            if not attempt.begun:
+                # A task that is cancelled before its first turn never gets one: nothing in it will do this.
+                self._leave(attempt)
 
     def stop_accepting(self) -> None:
         """Start nothing more; what is under way goes on."""
@@ -129,11 +133,12 @@ class StepRunner:
 
     async def close(self) -> None:
         """End everything, and wait until nothing runs any more."""
+        tasks = set(self._tasks)
         self.abandon()
-        while self._tasks:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.wait(self._tasks)
+        for task in tasks:
+            task.cancel()
+        while tasks := {task for task in tasks if not task.done()}:
+            await asyncio.wait(tasks)
 
     def _launch(self, attempt: _Attempt) -> None:
         self._under_way += 1
@@ -141,6 +146,7 @@ class StepRunner:
         self._tasks.add(attempt.task)
 
     async def _run(self, attempt: _Attempt) -> None:
+        attempt.begun = True
         try:
             with self._clock.outstanding():
                 result = await self._attempt_result(attempt)
@@ -151,12 +157,16 @@ class StepRunner:
             # Withdrawn: nobody waits for a result.
             return
         finally:
-            self._under_way -= 1
-            self._forget(attempt)
-            if self._waiting:
-                self._launch_waiting()
-            if attempt.task is not None:
-                self._tasks.discard(attempt.task)
+            self._leave(attempt)
+
+    def _leave(self, attempt: _Attempt) -> None:
+        """The attempt is not under way any more; another one may take its place."""
+        self._under_way -= 1
+        self._forget(attempt)
+        if attempt.task is not None:
+            self._tasks.discard(attempt.task)
+        if self._waiting:
+            self._launch_waiting()
 
     def _forget(self, attempt: _Attempt) -> None:
         if self._attempts.get(attempt.key) is attempt:

@@ -12,6 +12,7 @@ from process_engine.core.events import StepCompleted
 from process_engine.core.state import ExecutionStatus
 from process_engine.core.transition import Transition
 from process_engine.errors import OwnershipLost, StorageUnavailable
+from process_engine.ids import ExecutionId
 from process_engine.repositories.memory import MemoryRepository
 from process_engine.runtime.ports import Fence
 from process_engine.testing.clock import VirtualClock
@@ -99,3 +100,25 @@ async def test_answers_that_arrive_during_a_commit_share_the_next_one():
     # The first answer may have set out alone; those behind it wait together.
     assert sum(store.sizes) == 3
     assert len(store.sizes) <= 2
+
+
+async def test_an_attempt_that_is_withdrawn_before_its_first_turn_leaves_its_place():
+    store, agents = CountingRepository(), ScriptedAgents()
+    engine = ExecutionEngine(store, agents, clock=VirtualClock())
+    async with engine, asyncio.timeout(10):
+        store.gate.clear()
+        held = asyncio.create_task(engine.start(process(task("a"))))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        # Both wait behind the commit under way, and share the next one: what starts is withdrawn at once.
+        starts = asyncio.create_task(engine.start(process(task("a")), execution_id=ExecutionId("mine")))
+        cancels = asyncio.create_task(engine.cancel("mine"))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        store.gate.set()
+        await asyncio.gather(held, starts, cancels)
+        for _ in range(50):
+            await asyncio.sleep(0)
+
+        assert await engine.drain(5) == 0
+    assert [call.context.execution_id for call in agents.calls] == [(await held).id]
