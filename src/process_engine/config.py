@@ -5,6 +5,12 @@ An `agents.yaml` names the agents that processes may call::
     agents:
       researcher: {kind: http, url: "http://…", headers: {Authorization: "Bearer ${TOKEN}"}, timeout: 60s}
 
+    channels:
+      slack: {url: "${SLACK_WEBHOOK}"}
+
+It also names the channels that notifications are sent over; `kind` may be left out there where the name is
+the word of a kind.
+
 `${NAME}` in a value stands for an environment variable, `$${` for `${`. What came from the environment is
 never shown again: a fault quotes the file as it is written.
 """
@@ -32,6 +38,9 @@ Settings = TypeVar("Settings", bound=BaseModel)
 _AGENT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _VARIABLE = re.compile(r"\$\$\{|\$\{([^{}]*)(\}?)")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# What a section is a list of.
+_NOUNS = {"agents": "agent", "channels": "channel"}
+_A_NOUN = {"agents": "an agent", "channels": "a channel"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,42 +138,74 @@ def look_through_agents_file(
     return AgentsReading(path, reader.named, agents, [_placed(path, text, fault) for fault in in_order])
 
 
+def read_channels(
+    path: Path, kinds: Mapping[str, type[Settings]], environment: Mapping[str, str]
+) -> Mapping[str, Settings]:
+    """The settings of each channel that a settings file names; empty where it names none.
+
+    Validators of the classes find the folder of the file as `directory` in their context.
+
+    Raises:
+        ConfigurationInvalid: with a line for each fault of its channels.
+    """
+    text = read_text(path)
+    reader = _Reader(kinds, environment, path.parent.resolve(), "channels")
+    top = text.value
+    channels = reader.section(cast("dict[str, object]", top) if isinstance(top, dict) else {})
+    if reader.faults:
+        in_order = sorted(reader.faults, key=lambda fault: text.positions.of_key(fault.place))
+        raise ConfigurationInvalid("\n".join(str(_placed(path, text, fault)) for fault in in_order))
+    return channels
+
+
 class _Reader(Generic[Settings]):
-    """One passage through a file; what cannot be used is gathered in `faults`: all are told at once."""
+    """One passage through a section of a file; what cannot be used is gathered in `faults`: all are told at
+    once."""
 
     def __init__(
-        self, kinds: Mapping[str, type[Settings]], environment: Mapping[str, str], directory: Path
+        self,
+        kinds: Mapping[str, type[Settings]],
+        environment: Mapping[str, str],
+        directory: Path,
+        section: str = "agents",
     ) -> None:
         self.faults: list[Fault] = []
         self.named: dict[str, str] = {}
         self._kinds = kinds
         self._environment = environment
         self._directory = directory
+        self._section = section
 
     def agents(self, document: object) -> dict[str, Settings]:
         top = self._mapping(document, (), "the file")
         for key in top:
-            if key != "agents" and not key.startswith("x-"):
-                self._fault((key,), f"unknown key `{key}`.", did_you_mean(key, ["agents"]))
-        if "agents" not in top:
+            if key not in _NOUNS and not key.startswith("x-"):
+                self._fault((key,), f"unknown key `{key}`.", did_you_mean(key, _NOUNS))
+        if "agents" not in top and "channels" not in top:
             self._fault(
                 (), "the key `agents` is missing.", "Write `agents:` and below it one name per agent."
             )
-        named = self._mapping(top.get("agents", {}), ("agents",), "`agents`")
-        made = {name: self._agent(name, given) for name, given in named.items()}
+        return self.section(top)
+
+    def section(self, top: Mapping[str, object]) -> dict[str, Settings]:
+        """What the section says, by name; what stands beside it is not looked at."""
+        named = self._mapping(top.get(self._section, {}), (self._section,), f"`{self._section}`")
+        made = {name: self._entry(name, given) for name, given in named.items()}
         return {name: settings for name, settings in made.items() if settings is not None}
 
-    def _agent(self, name: str, given: object) -> Settings | None:
-        place = ("agents", name)
+    def _entry(self, name: str, given: object) -> Settings | None:
+        place = (self._section, name)
         sound = _AGENT_NAME.fullmatch(name) is not None
         if not sound:
             self._fault(
                 place,
-                f"`{name[:64]}` is no name for an agent.",
+                f"`{name[:64]}` is no name for {_A_NOUN[self._section]}.",
                 "Use letters, digits, `_`, `-` and `.`, 64 at most.",
             )
-        keys = self._mapping(given, place, f"agent `{name}`")
+        keys = self._mapping(given, place, _who(place))
         own = {key: value for key, value in keys.items() if not key.startswith("x-")}
+        if self._section == "channels" and name in self._kinds:
+            own.setdefault("kind", name)
         kind = own.get("kind")
         self.named[name] = kind if isinstance(kind, str) else ""
         model = self._model(place, kind) if isinstance(given, dict) else None
@@ -174,7 +215,7 @@ class _Reader(Generic[Settings]):
     def _model(self, agent: Place, kind: object) -> type[Settings] | None:
         """The settings class of a kind; asking for it imports it, which may fail for foreign kinds."""
         place = agent if kind is None else (*agent, "kind")
-        who = f"agent `{agent[1]}`"
+        who = _who(agent)
         try:
             if isinstance(kind, str) and kind in self._kinds:
                 return self._kinds[kind]
@@ -214,7 +255,7 @@ class _Reader(Generic[Settings]):
         name = match[1]
         if name is None:
             return "${"
-        what = f"agent `{place[1]}`: `{_key_text(place)}`"
+        what = f"{_who(place)}: `{_key_text(place)}`"
         if not match[2] or not _VARIABLE_NAME.fullmatch(name):
             self._fault(
                 place, f"{what} holds a `${{` that names no variable.", "Write ${NAME}, or $${ for itself."
@@ -240,6 +281,11 @@ class _Reader(Generic[Settings]):
 
     def _fault(self, place: Place, message: str, remedy: str = "") -> None:
         self.faults.append(Fault(place, message, remedy))
+
+
+def _who(place: Place) -> str:
+    """Whom a fault at a place is about."""
+    return f"{_NOUNS[str(place[0])]} `{place[1]}`"
 
 
 def _kind_fault(kind: object) -> str:
@@ -288,7 +334,7 @@ def _explained(
     """A fault that a model found; it quotes nothing that came from the environment."""
     place = (*agent, *_written_part(detail["loc"], written))
     key = _key_text(place)
-    who = f"agent `{agent[1]}`"
+    who = _who(agent)
     if detail["type"] == "extra_forbidden":
         return Fault(place, f"{who}: unknown key `{key}`.", _similar(key, model))
     if detail["type"] == "missing":
@@ -373,5 +419,5 @@ def read_text(path: Path) -> LoadedText:
 
 def _placed(path: Path, text: LoadedText, fault: Fault) -> PlacedFault:
     mark = text.positions.of_key(fault.place)
-    agent = str(fault.place[1]) if len(fault.place) > 1 else None
+    agent = str(fault.place[1]) if len(fault.place) > 1 and fault.place[0] == "agents" else None
     return PlacedFault(agent, f"{path}:{mark.line}:{mark.column}", fault.message, fault.remedy)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from process_engine.app import ExecutionEngine
+from process_engine.app import ExecutionEngine, built_in_handlers
 from process_engine.core.config import ExecutionConfig
 from process_engine.definition.expressions import ExpressionEvaluator
 from process_engine.definition.graph import DependencyResolver
 from process_engine.handlers.agent_task import AgentTaskHandler
-from process_engine.handlers.built_in import built_in_handlers
 from process_engine.handlers.gateway import GatewayHandler
 from process_engine.handlers.human_approval import HumanApprovalHandler
+from process_engine.handlers.notification import NotificationHandler
 from process_engine.handlers.timer import TimerHandler
 from process_engine.handlers.transform import TransformHandler
 from process_engine.repositories.memory import MemoryRepository
@@ -35,6 +35,7 @@ __all__ = [
     "HumanApprovalHandler",
     "InMemoryEventBus",
     "MemoryRepository",
+    "NotificationHandler",
     "OutputStorage",
     "ProcessExecution",
     "ProcessExecutionRepository",

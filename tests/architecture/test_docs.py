@@ -3,6 +3,7 @@
 That the tables of the reference are those which are made from the code is for `tests/docs/test_reference.py`.
 """
 
+import base64
 import inspect
 import re
 from pathlib import Path
@@ -14,7 +15,9 @@ from process_engine import errors
 from process_engine.agents import KINDS, Agent
 from process_engine.agents.command import INHERITED
 from process_engine.app import ExecutionEngine
+from process_engine.channels import KINDS as CHANNEL_KINDS
 from process_engine.cli.commands import commands
+from process_engine.config import read_channels
 from process_engine.core import events
 from process_engine.core.config import ExecutionConfig
 from process_engine.core.failures import CODES
@@ -129,6 +132,32 @@ def test_every_agent_kind_is_documented_with_its_settings():
     for kind, settings in ((kind, KINDS[kind]) for kind in KINDS):
         assert f"## Kind `{kind}`" in text
         assert set(settings.model_fields) - named(text) - {"kind"} == set(), kind
+
+
+def test_every_channel_kind_is_documented_with_its_settings():
+    text = page("channels.md")
+
+    for kind in CHANNEL_KINDS:
+        fields = CHANNEL_KINDS[kind].model_fields
+        assert f"## Kind `{kind}`" in text
+        assert {field.alias or name for name, field in fields.items()} - named(text) == set(), kind
+
+
+def test_the_channels_of_the_reference_can_be_read(tmp_path: Path):
+    [block] = [block for block in blocks_of(DOCS / "reference" / "channels.md") if "channels:" in block.text]
+    secret = f"whsec_{base64.b64encode(bytes(32)).decode()}"
+    address = "https://hooks.example.com/x"
+    environment = {
+        "SLACK_WEBHOOK": address,
+        "OPS_WEBHOOK": address,
+        "SMTP_PASSWORD": "p",
+        "WEBHOOK_SECRET": secret,
+    }
+    (tmp_path / "agents.yaml").write_text(block.text, encoding="utf-8")
+
+    read = read_channels(tmp_path / "agents.yaml", CHANNEL_KINDS, environment)
+
+    assert {settings.kind for settings in read.values()} == set(CHANNEL_KINDS)
 
 
 def test_every_command_is_documented_with_its_options():

@@ -22,6 +22,7 @@ from time import perf_counter
 TESTS = (
     "tests/unit/core",
     "tests/unit/handlers",
+    "tests/unit/channels",
     "tests/unit/runtime",
     "tests/unit/repositories",
     "tests/contract",

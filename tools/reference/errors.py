@@ -30,7 +30,7 @@ def _when(name: str, told: str) -> str:
 @cache
 def _used() -> frozenset[str]:
     """The codes that are named where executions are decided and attempts made, outside their list."""
-    folders = ("core", "runtime", "handlers", "agents", "definition")
+    folders = ("core", "runtime", "handlers", "agents", "channels", "definition")
     sources = [path for folder in folders for path in (PACKAGE / folder).glob("*.py")]
     return frozenset(
         name

@@ -17,9 +17,11 @@ _HEAD = "name: p\ndefaults: {agent: writer}\n"
 _INPUT = "input: {topic: {type: string, required: true}, words: {type: integer, required: true}}\n"
 _WAIT = "id: wait; type: timer; delay: 1s"
 _ASK = "id: ask; type: human_approval"
+_TELL = "id: tell; type: notification; message: m"
 _REJECTED = "steps.ask.output.decision == 'reject'"
 _DRAFT = "id: draft; type: agent_task; message: m"
 AGENTS = ("writer", "reviewer")
+CHANNELS = ("slack", "email", "ops")
 # More of a line tells no more about its fault.
 LONGEST_LINE = 90
 
@@ -76,7 +78,7 @@ DOCUMENTS: Mapping[str, tuple[str | bytes, ...]] = {
     "P106": (_steps("id: wait; type: timer; delay: soon"),),
     "P107": (_steps("id: Big One; type: timer; delay: 1s"),),
     "P108": (_steps("id: wait; type: tmier; delay: 1s"),),
-    "P109": (_steps("id: tell; type: notification"),),
+    "P109": (_steps("id: tell; type: sub_process"),),
     "P110": (
         _steps(
             f"{_DRAFT}; for_each: {{items: [1]}}; compensation: {{message: undo}}; roles: {{informed: [x]}}",
@@ -165,6 +167,14 @@ DOCUMENTS: Mapping[str, tuple[str | bytes, ...]] = {
     "P610": (_steps(f"{_ASK}; on_error: skip_step"),),
     "P611": (_steps(_ASK, f"{_DRAFT}; depends_on: ask; condition: steps.ask.output.decision == 'rejected'"),),
     "P612": (_steps(f"{_ASK}; retry: {{max_attempts: 5}}"),),
+    "P621": (
+        _steps(_TELL),
+        _steps(f"{_TELL}; channels: [log, log]"),
+    ),
+    "P622": (_steps(f"{_TELL}; channel: opps"),),
+    "P623": (_steps(f"{_TELL}; channel: webhook"), _steps(f"{_TELL}; channel: email")),
+    "P624": (_steps(f"{_TELL}; channel: log; recipients: ann@example.org"),),
+    "P625": (_steps(f"{_TELL}; channel: webhook; url: 'ftp://example.org'"),),
     "P901": (_steps("id: wait; type: timer; duration: 1s"),),
     "P902": (_steps("id: choose; type: gateway; conditions: [{default: true, next: wait}]", _WAIT),),
     "P903": (_steps("id: draft; agent: writer; message: m"),),
@@ -175,8 +185,8 @@ DOCUMENTS: Mapping[str, tuple[str | bytes, ...]] = {
 
 @cache
 def problems_of(text: str | bytes) -> tuple[Problem, ...]:
-    """What the checks say about a document, where its agents are known."""
-    return tuple(load_definition(text, agents=AGENTS)[1])
+    """What the checks say about a document, where its agents and channels are known."""
+    return tuple(load_definition(text, agents=AGENTS, channels=CHANNELS)[1])
 
 
 def told(code: str) -> list[tuple[str, Problem]]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tools.reference import agents, commands, errors, events, language, ports, problems, settings
+from tools.reference import agents, channels, commands, errors, events, language, ports, problems, settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = tuple(sorted((ROOT / "docs" / "reference").glob("*.md")))
@@ -21,6 +21,7 @@ _BLOCK = re.compile(r"^<!-- generated: (\S[^\n]*?) -->\n(.*?)^<!-- end -->$", re
 MAKERS: Mapping[str, Callable[..., str]] = {
     "agent": agents.kind,
     "agent-keys": agents.every_key,
+    "channel": channels.kind,
     "commands": commands.commands_table,
     "engine": settings.parameters_of_the_engine,
     "errors": errors.recorded,

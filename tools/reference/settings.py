@@ -23,13 +23,14 @@ _CONFIG = {
     "stop_on_failure": "False: independent branches run to their end before the execution fails",
     "max_concurrent_steps": "attempts of one execution at once; 0 is no bound. The smaller of this and the "
     "process's `limits.max_concurrent_steps` holds",
-    "default_step_timeout": "seconds, for agent tasks that name no timeout and whose process has no default; "
-    "None: 5 minutes",
+    "default_step_timeout": "seconds, for agent tasks and notifications that name no timeout and whose "
+    "process has no default; None: 5 minutes and 30 seconds",
     "cancel_grace": "seconds that running attempts may still answer once an execution is about to fail",
 }
 _ENGINE = {
     "repositories": 'a path, `":memory:"`, or [a store](ports.md#executionrepository)',
     "agents": "[an agent gateway](ports.md#agentgateway)",
+    "channels": "[the ways of notifications](ports.md#channels); None: `log`, and `webhook` with a `url`",
     "config": "[as above](#executionconfig); None: its defaults",
     "registry": "the step types; None: those built in. Begin with `built_in_handlers(agents)` to add to them",
     "clock": "[a clock](ports.md#clock); None: the machine's",
@@ -96,6 +97,13 @@ _LIMITS: tuple[tuple[str, str, str, Callable[[float], str]], ...] = (
     ),
     ("a wait that an agent may ask for, in seconds", "core/backoff.py", "MAX_RETRY_AFTER_SECONDS", _count),
     ("the text of a recorded failure, in characters", "runtime/steps.py", "MESSAGE_CHARACTERS", _count),
+    ("what a failed attempt tells the next one, of JSON", "core/results.py", "PROGRESS_LIMIT_BYTES", _size),
+    ("recipients of a notification", "handlers/notification.py", "MOST_RECIPIENTS", _count),
+    ("channels of a notification", "definition/parts.py", "MAX_CHANNELS", _count),
+    ("deliveries of a channel at once", "channels/gateway.py", "MOST_AT_ONCE", _count),
+    ("the text of an e-mail", "channels/email.py", "MAX_TEXT_BYTES", _size),
+    ("the body of a webhook", "channels/webhook.py", "MAX_BODY_BYTES", _size),
+    ("the text of a message to Slack, in characters", "channels/slack.py", "MAX_CHARACTERS", _count),
     ("a document", "definition/yaml_text.py", "MAX_TEXT_BYTES", _size),
     ("levels of a document", "definition/yaml_events.py", "MAX_NESTING", _count),
     ("steps of a process", "definition/document.py", "MAX_STEPS", _count),

@@ -193,6 +193,15 @@ _command(
     options.driving,
 )
 _command(
+    "test",
+    "testing:test",
+    "A FILE says what is given, what happens and what follows; see the tutorial about testing. Directories "
+    "are looked through for *.test.yaml. Exit code 1 if a test does not pass.",
+    click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE..."),
+    options.as_json,
+    options.no_color,
+)
+_command(
     "demo",
     "demo:demo",
     "With --crash, kill the engine in the middle, start it again, and check from the agents' own log that "
@@ -348,18 +357,6 @@ _command(
     options.execution(*OPEN),
     click.option("--reason", metavar="TEXT", help="Recorded with the cancellation."),
     options.reading,
-)
-
-# ---------------------------------------------------------------- test
-
-_command(
-    "test",
-    "testing:test",
-    "A FILE says what is given, what happens and what follows; see the tutorial about testing. Directories "
-    "are looked through for *.test.yaml. Exit code 1 if a test does not pass.",
-    click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE..."),
-    options.as_json,
-    options.no_color,
 )
 
 # ---------------------------------------------------------------- set up

@@ -18,7 +18,7 @@ import apsw
 from rich.text import Text
 
 from process_engine.cli import outcomes
-from process_engine.cli.agent_files import read_agents
+from process_engine.cli.agent_files import channel_settings, read_agents
 from process_engine.cli.holder import holder_of
 from process_engine.cli.printing import print_document
 from process_engine.cli.screen import Screen
@@ -254,10 +254,12 @@ def _recorded_time(connection: apsw.Connection) -> Iterator[Finding]:
 def _agents(explicit: Path | None) -> Finding:
     try:
         path, settings = read_agents(explicit, None)
+        channels = channel_settings(path)
     except ProcessEngineError as error:
         return Finding("agents", "fail", error.message, error.remedy or "Correct the agents file.")
     if path is None:
         remedy = "Processes with agent tasks need one, here or beside the process."
         return Finding("agents", "warn", f"there is no {AGENTS_FILE} here", remedy)
     names = ", ".join(settings) or "none"
-    return Finding("agents", "ok", f"{path}: {names}; `agents check` looks for them")
+    ways = f"; channels: {', '.join(channels)}" if channels else ""
+    return Finding("agents", "ok", f"{path}: {names}; `agents check` looks for them{ways}")

@@ -15,8 +15,9 @@ import click
 
 from process_engine.agents import connect
 from process_engine.agents.gateway import ConfiguredAgents
+from process_engine.channels import connect as connect_channels
 from process_engine.cli import documents, outcomes
-from process_engine.cli.agent_files import Settings
+from process_engine.cli.agent_files import Settings, channel_settings
 from process_engine.cli.board import Board
 from process_engine.cli.displays import Display, Lines, LiveTables, Silence, fits
 from process_engine.cli.following import has_settled
@@ -34,6 +35,7 @@ from process_engine.ids import ExecutionId
 from process_engine.repositories.sqlite import SqliteRepository
 from process_engine.runtime.engine import Engine
 from process_engine.runtime.feed import InMemoryEventBus, Listener
+from process_engine.runtime.ports import Channels
 from process_engine.runtime.view import APPROVAL, ProcessExecution
 
 # A wake-up comes within milliseconds of its time; this allows for a machine under load.
@@ -61,6 +63,7 @@ class Driving:
     db: Path
     agents_file: Path | None
     agents: ConfiguredAgents
+    channels: Channels
     no_wait: bool
     grace: float
     as_json: bool
@@ -78,6 +81,7 @@ def driving_by(tools: Tools, agents_file: Path | None, settings: Settings, optio
         options["db"],
         agents_file,
         connect(settings),
+        connect_channels(channel_settings(agents_file)),
         options["no_wait"],
         options["grace"],
         options["as_json"],
@@ -134,7 +138,9 @@ async def engine_on(
     """
     is_begun(driving.db)
     store = repository or SqliteRepository(driving.db)
-    async with driving.tools.make_engine(store, driving.agents, event_bus=bus, recover=recover) as engine:
+    async with driving.tools.make_engine(
+        store, driving.agents, channels=driving.channels, event_bus=bus, recover=recover
+    ) as engine:
         yield engine
 
 

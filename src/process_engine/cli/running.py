@@ -8,7 +8,7 @@ from typing import Unpack
 
 import click
 
-from process_engine.cli.agent_files import read_agents
+from process_engine.cli.agent_files import channel_names, read_agents
 from process_engine.cli.asking import user
 from process_engine.cli.board import Board
 from process_engine.cli.detaching import Job, detach_job
@@ -36,7 +36,7 @@ def run(
     if detach and options["no_wait"]:
         raise click.UsageError("--detach and --no-wait exclude each other: --detach returns at once anyway.")
     agents_file, settings = read_agents(options["agents"], file)
-    definition, warnings = read_process(file, settings.keys())
+    definition, warnings = read_process(file, settings.keys(), channel_names(agents_file) or ())
     given = gather_input(definition, document, fields)
     # Everything that can be refused is refused by now: only then a store is begun.
     checked_input(definition, given)

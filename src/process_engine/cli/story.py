@@ -34,6 +34,8 @@ def detail(event: e.Event) -> str:
     match event:
         case e.StepStarted() if event.agent:
             return f"asks {event.agent}"
+        case e.StepStarted(step_type="notification") if event.request is not None:
+            return f"tells {_channels(event.request)}".rstrip()
         case e.AttemptStarted():
             return f"attempt {event.attempt}"
         case e.StepRetrying():
@@ -138,6 +140,13 @@ def spelled(word: str) -> str:
 def as_text(value: object) -> str:
     """Text as it is, anything else as JSON."""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _channels(request: Value) -> str:
+    """The channels of a notification; of a request that is too large to be at hand, nothing."""
+    fields = cast("Mapping[str, object]", request.data or {})
+    named = [fields.get("channel"), *cast("list[object]", fields.get("channels", []))]
+    return shortened(", ".join(name for name in named if isinstance(name, str)), WIDTH)
 
 
 def _by(name: str | None) -> str:

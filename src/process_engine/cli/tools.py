@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from process_engine.runtime.engine import Engine
     from process_engine.runtime.feed import EventBus
-    from process_engine.runtime.ports import AgentGateway, ExecutionRepository
+    from process_engine.runtime.ports import AgentGateway, Channels, ExecutionRepository
 
 
 class EngineFactory(Protocol):
@@ -24,6 +24,7 @@ class EngineFactory(Protocol):
         repositories: ExecutionRepository,
         agents: AgentGateway,
         *,
+        channels: Channels | None = None,
         event_bus: EventBus | None = None,
         recover: bool = True,
         serve_inbox: bool = True,

@@ -8,11 +8,12 @@ from pathlib import Path
 import click
 
 from process_engine.cli import outcomes
-from process_engine.cli.agent_files import configured_names, read_agents
+from process_engine.cli.agent_files import channel_names, channel_settings, configured_names, read_agents
 from process_engine.cli.printing import print_document
 from process_engine.cli.reporting import Reporter
 from process_engine.cli.text import printable
 from process_engine.cli.tools import Tools
+from process_engine.config import find_agents_file
 from process_engine.definition.checking import load_definition
 from process_engine.definition.document import ProcessDefinition
 from process_engine.definition.problems import Problem, has_errors
@@ -23,8 +24,8 @@ from process_engine.errors import ConfigurationInvalid, DefinitionInvalid, NotFo
 def validate(tools: Tools, *, file: Path, agents: Path | None, as_json: bool, no_color: bool) -> int:
     """Check a process; 0 where it can be run, warnings or not."""
     content = read_text(file)
-    known, remark = _known_agents(agents, file)
-    _, problems = load_definition(content, str(file), agents=known)
+    known, ways, remark = _known_names(agents, file)
+    _, problems = load_definition(content, str(file), agents=known, channels=ways)
     valid = not has_errors(problems)
     if as_json:
         print_document(_document(problems))
@@ -52,15 +53,19 @@ def _problem(problem: Problem) -> dict[str, object]:
     }
 
 
-def read_process(file: Path, known_agents: Collection[str] | None) -> tuple[ProcessDefinition, list[Problem]]:
-    """The definition in a file, and its warnings; agents are not looked at where none are given.
+def read_process(
+    file: Path, known_agents: Collection[str] | None, known_channels: Collection[str] | None = None
+) -> tuple[ProcessDefinition, list[Problem]]:
+    """The definition in a file, and its warnings; agents and channels are not looked at where none are given.
 
     Raises:
         NotFound: there is no such file.
         ConfigurationInvalid: it cannot be read.
         DefinitionInvalid: with all its problems.
     """
-    definition, problems = load_definition(read_text(file), str(file), agents=known_agents)
+    definition, problems = load_definition(
+        read_text(file), str(file), agents=known_agents, channels=known_channels
+    )
     if definition is None:
         raise DefinitionInvalid(problems)
     return definition, [problem for problem in problems if problem.level == "warning"]
@@ -84,15 +89,17 @@ def read_text(file: Path) -> bytes:
         ) from error
 
 
-def _known_agents(explicit: Path | None, file: Path) -> tuple[Collection[str] | None, str]:
-    """The agents to check against, None where they are not known; and a remark about that, or nothing."""
+def _known_names(
+    explicit: Path | None, file: Path
+) -> tuple[Collection[str] | None, Collection[str] | None, str]:
+    """The agents and channels to check against, None where they are not known; and a remark, or nothing."""
     if explicit is not None:
-        return read_agents(explicit, file)[1].keys(), ""
+        return read_agents(explicit, file)[1].keys(), channel_settings(explicit).keys(), ""
     try:
         # Names are enough: a process can be sound where the secrets of its agents are not at hand.
-        return configured_names(file), ""
+        return configured_names(file), channel_names(find_agents_file(None, definition=file)), ""
     except ConfigurationInvalid as error:
-        return None, f"Agents were not checked: {error}"
+        return None, None, f"Agents were not checked: {error}"
 
 
 def _verdict(file: Path, problems: list[Problem]) -> str:

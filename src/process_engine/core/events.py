@@ -154,12 +154,16 @@ class AttemptStarted(StepEvent, frozen=True, kw_only=True):
 
 
 class StepRetrying(StepEvent, frozen=True, kw_only=True):
-    """Attempt `attempt` failed; the next one is due at `due`, `delay_seconds` from then."""
+    """Attempt `attempt` failed; the next one is due at `due`, `delay_seconds` from then.
+
+    `progress` is what the attempt did all the same: the next one is told.
+    """
 
     failure: Failure
     delay_seconds: float
     due: datetime
     usage: Usage = NO_USAGE
+    progress: object = None
 
 
 class StepWaiting(StepEvent, frozen=True, kw_only=True):
@@ -230,13 +234,15 @@ class StepCompleted(StepEvent, frozen=True, kw_only=True):
 class StepFailed(StepEvent, frozen=True, kw_only=True):
     """The visit failed for good. `handled_by` is the step that its `on_error` goes to, if it does.
 
-    `output` is what can be read of it all the same: how people have decided.
+    `output` is what can be read of it all the same: how people have decided. `progress` is what the last
+    attempt did all the same: one that somebody asks for is told.
     """
 
     failure: Failure
     handled_by: StepId | None = None
     usage: Usage = NO_USAGE
     output: Value = NULL
+    progress: object = None
 
 
 class StepSkipped(StepEvent, frozen=True, kw_only=True):

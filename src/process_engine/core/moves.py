@@ -297,21 +297,36 @@ def _on_failure(draft: Draft, step: StepPlan, failed: Failed) -> None:
         and step.retry.covers(failed.code, transient=failed.transient)
     )
     if not again:
-        fail_for_good(draft, step, failure, failed.usage)
+        fail_for_good(draft, step, failure, failed.usage, progress=failed.progress)
         return
     salt = f"{draft.state.created.execution_id}/{step.id}/{state.visit}"
     delay = delay_seconds(step.retry, tried + 1, salt=salt, retry_after=failed.retry_after)
     due = draft.now + timedelta(seconds=delay)
     draft.record_step(
-        e.StepRetrying, step.id, failure=failure, delay_seconds=delay, due=due, usage=failed.usage
+        e.StepRetrying,
+        step.id,
+        failure=failure,
+        delay_seconds=delay,
+        due=due,
+        usage=failed.usage,
+        progress=failed.progress,
     )
 
 
-def fail_for_good(draft: Draft, step: StepPlan, failure: Failure, usage: Usage, output: Value = NULL) -> None:
+def fail_for_good(
+    draft: Draft,
+    step: StepPlan,
+    failure: Failure,
+    usage: Usage,
+    output: Value = NULL,
+    progress: object = None,
+) -> None:
     """No further attempt: `on_error` decides what the failure means. `output` can be read all the same."""
     action = step.on_error
     if draft.state.stopping is not None or action.action == "fail_process":
-        draft.record_step(e.StepFailed, step.id, failure=failure, usage=usage, output=output)
+        draft.record_step(
+            e.StepFailed, step.id, failure=failure, usage=usage, output=output, progress=progress
+        )
         _after_failure(draft, step.id, failure)
     elif action.action == "skip_step":
         skip_error(draft, step, failure, usage, output)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 
 from process_engine.core.approvals import ApprovalRules, compile_rules
 from process_engine.core.backoff import Retry
@@ -24,6 +25,11 @@ from process_engine.ids import DefinitionHash, StepId
 DEFAULT_MAX_VISITS = 10
 # An agent that has not answered in five minutes is asked again rather than waited for.
 AGENT_TASK_TIMEOUT_SECONDS = 300.0
+# Who takes a message says so within a second; half a minute allows for one that is slow to greet.
+NOTIFICATION_TIMEOUT_SECONDS = 30.0
+TIMEOUT_OF_TYPE = MappingProxyType(
+    {"agent_task": AGENT_TASK_TIMEOUT_SECONDS, "notification": NOTIFICATION_TIMEOUT_SECONDS}
+)
 
 _JOIN_WORDS = {"all": 0, "any": 1}
 
@@ -126,7 +132,7 @@ def compile_plan(definition: ProcessDefinition) -> Plan:
 
 
 def _compile_step(definition: ProcessDefinition, step: Step, graph: DependencyResolver) -> StepPlan:
-    defaults = definition.defaults if isinstance(step, AgentTask) else None
+    defaults = definition.defaults if step.takes_defaults else None
     timeout = step.timeout or (defaults.timeout if defaults is not None else None)
     retry = step.retry or (defaults.retry if defaults is not None else None)
     incoming = graph.incoming[step.id]
@@ -158,7 +164,7 @@ def _compile_step(definition: ProcessDefinition, step: Step, graph: DependencyRe
         on_error=_compile_on_error(definition, step, graph),
         on_interrupt=step.on_interrupt,
         timeout_seconds=timeout.seconds if timeout is not None else None,
-        default_timeout_applies=isinstance(step, AgentTask),
+        default_timeout_applies=step.takes_defaults,
     )
 
 
@@ -184,7 +190,10 @@ def _compile_request(definition: ProcessDefinition, step: Step) -> tuple[tuple[s
     fields = {name: getattr(step, name) for name in type(step).request_fields}
     if "agent" in fields and fields["agent"] is None:
         fields["agent"] = definition.defaults.agent
-    return tuple((name, compile_template(value)) for name, value in fields.items() if value is not None)
+    if "subject" in fields and fields["subject"] is None:
+        fields["subject"] = step.name if step.name and "{{" not in step.name else step.id
+    given = ((name, value) for name, value in fields.items() if value not in (None, ()))
+    return tuple((name, compile_template(value)) for name, value in given)
 
 
 def _constant(request: tuple[tuple[str, Template], ...]) -> tuple[str | None, Value] | None:
@@ -219,7 +228,7 @@ def _compile_retry(step: Step, policy: RetryPolicy | None) -> Retry:
 
 def _compile_on_error(definition: ProcessDefinition, step: Step, graph: DependencyResolver) -> ErrorAction:
     policy = step.on_error
-    if policy is None and isinstance(step, AgentTask):
+    if policy is None and step.takes_defaults:
         policy = definition.defaults.on_error
     if policy is None:
         return ErrorAction()

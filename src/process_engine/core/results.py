@@ -23,6 +23,9 @@ class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         return self.input_tokens + self.output_tokens
 
 
+# 16 KiB of JSON: fifty e-mail addresses of the greatest length; it is in the state until the visit ends.
+PROGRESS_LIMIT_BYTES = 16 * 1024
+
 NO_USAGE = Usage()
 """What an attempt consumed that consumed nothing, or does not say."""
 
@@ -42,7 +45,8 @@ class Failed(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True
     """The attempt failed. `code` is one of `core.failures.CODES`; `message` is for people.
 
     `transient` says that another attempt may succeed; `retry_after` is the least wait in seconds the
-    other side asked for.
+    other side asked for. `progress` is what was done all the same, any JSON value of at most
+    `PROGRESS_LIMIT_BYTES`: it is recorded, and handed to the next attempt of the visit.
     """
 
     code: str
@@ -50,6 +54,7 @@ class Failed(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True
     transient: bool = False
     retry_after: float | None = None
     usage: Usage = NO_USAGE
+    progress: object = None
 
 
 class WaitUntil(msgspec.Struct, frozen=True, gc=False, tag=True):

@@ -133,7 +133,8 @@ class StepState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     `attempt` counts the attempts begun in this visit; `interruptions` are those among them that ended with
     the process, `forgiven` those before somebody asked to try again: neither counts against
     `max_attempts`. `request` is what was rendered at the first start, reused by every attempt and dropped
-    when the visit ends well: a retry asks the same. `queued` is the sequence number of the event that put a
+    when the visit ends well: a retry asks the same. `progress` is what failed attempts of the visit did all
+    the same, as the last of them told. `queued` is the sequence number of the event that put a
     `ready` step in line.
     """
 
@@ -158,6 +159,7 @@ class StepState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     queued: int = 0
     cost: Decimal = Decimal(0)
     tokens: int = 0
+    progress: object = None
 
     @property
     def retry_count(self) -> int:

@@ -24,6 +24,8 @@ from pydantic import (
 )
 
 from process_engine.definition.parts import (
+    ChannelName,
+    ChannelNames,
     ConditionSource,
     Delay,
     Document,
@@ -39,6 +41,7 @@ from process_engine.definition.parts import (
     TemplateText,
     Text,
     Timeout,
+    Urgency,
     Version,
 )
 from process_engine.definition.policies import Budget, Defaults, ErrorPolicy, Limits, OnError, RetryPolicy
@@ -64,6 +67,7 @@ __all__ = [
     "InputSpec",
     "Limits",
     "ManualTrigger",
+    "Notification",
     "OutputSpec",
     "ProcessDefinition",
     "RetryPolicy",
@@ -283,6 +287,8 @@ class Step(Document, frozen=True):
 
     request_fields: ClassVar[tuple[str, ...]] = ()
     """The fields that are rendered for an attempt, and so are part of what the attempt is asked."""
+    takes_defaults: ClassVar[bool] = False
+    """Whether `defaults` hold for it, and the engine's own timeout: it does work outside."""
 
     id: StepName = Field(description="The step's id, unique in the process; expressions read `steps.ID`.")
     type: str = Field(description="The kind of step.")
@@ -304,13 +310,13 @@ class Step(Document, frozen=True):
     )
     timeout: Timeout | None = Field(
         default=None,
-        description="The longest one attempt may take. An agent task without it takes that of `defaults`, "
-        "then the engine's, then 5 minutes; other types have none.",
+        description="The longest one attempt may take. An agent task or a notification without it takes that "
+        "of `defaults`, then the engine's, then 5 minutes or 30 seconds; other types have none.",
     )
     retry: RetryPolicy | None = Field(
         default=None,
-        description="How often the step is tried. Where it is left out, agent tasks take that of `defaults`, "
-        "then three attempts on transient failures; other types one.",
+        description="How often the step is tried. Where it is left out, agent tasks and notifications take "
+        "that of `defaults`; then agent tasks three attempts on transient failures, other types one.",
     )
     on_interrupt: Literal["retry", "ask", "fail"] = Field(
         default="retry",
@@ -336,6 +342,7 @@ class AgentTask(AgentCall, Step, frozen=True):
     """Asks an agent; the output is what it answered, parsed where it is JSON."""
 
     request_fields = ("agent", "message", "model", "temperature", "system")
+    takes_defaults = True
 
     type: Literal["agent_task"] = Field(default="agent_task", description="An agent is asked.")
 
@@ -451,13 +458,48 @@ class HumanApproval(Step, frozen=True):
     )
 
 
-AnyStep = AgentTask | Gateway | Timer | HumanApproval | Transform
+class Notification(Step, frozen=True):
+    """Tells somebody; complete once every channel has taken it, and not before."""
+
+    request_fields = ("channel", "channels", "message", "subject", "recipients", "url", "urgency")
+    takes_defaults = True
+
+    type: Literal["notification"] = Field(default="notification", description="Somebody is told.")
+    channel: ChannelName | None = Field(
+        default=None,
+        description="The way to tell it: `slack`, `email`, `webhook`, `log`, or a name of the configuration.",
+    )
+    channels: ChannelNames = Field(
+        default=(), description="Several ways, in place of `channel`: all of them have to take it."
+    )
+    message: Annotated[object, TemplateText()] = Field(
+        description="What is told: text, or any value, which people get as its JSON."
+    )
+    subject: Annotated[Text | None, TemplateText()] = Field(
+        default=None, description="What it is about, in a line; the step's name where it is left out."
+    )
+    recipients: Annotated[Names, TemplateText()] = Field(
+        default=(),
+        description="Addresses that an e-mail goes to: one, a list, or expressions that yield them.",
+    )
+    url: Annotated[Text | None, TemplateText()] = Field(
+        default=None, description="Where a webhook is sent; the configured address where it is left out."
+    )
+    urgency: Urgency = Field(default="normal", description="How much it matters to who is told.")
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """The channels, however they are written."""
+        return self.channels if self.channel is None else (self.channel, *self.channels)
+
+
+AnyStep = AgentTask | Gateway | Timer | HumanApproval | Transform | Notification
 STEP_TYPES: dict[str, type[Step]] = {
     str(kind.model_fields["type"].default): kind for kind in cast("tuple[type[Step], ...]", get_args(AnyStep))
 }
 """The classes by the word for them in a document; a new type is a class and its name in the union."""
 
-FUTURE_STEP_TYPES = ("notification", "sub_process", "wait_for_event")
+FUTURE_STEP_TYPES = ("sub_process", "wait_for_event")
 """Types of the language that this version does not run."""
 
 
@@ -494,7 +536,7 @@ class ProcessDefinition(Document, frozen=True):
     )
     defaults: Defaults = Field(
         default_factory=lambda: Defaults(),
-        description="What holds for agent tasks that do not set their own.",
+        description="What holds for agent tasks and notifications that do not set their own.",
     )
     limits: Limits = Field(default_factory=lambda: Limits(), description="Bounds of a whole execution.")
     triggers: tuple[ManualTrigger, ...] = Field(

@@ -31,12 +31,14 @@ NAME_PATTERN = "^[a-z][a-z0-9_-]{0,63}$"
 STEP_ID_PATTERN = "^([a-z]|[0-9][0-9_-]{0,62}[a-z])[a-z0-9_-]{0,63}$"
 VERSION_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,9}){0,2}$"
 ERROR_CODE_PATTERN = "^[A-Z][A-Z0-9_]{0,63}$"
+CHANNEL_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
 
 # The most that is kept of each: bounds that no real process meets, so that nothing here is unbounded.
 MAX_VISITS = 10_000
 MAX_ATTEMPTS = 100
 MAX_CONCURRENCY = 10_000
 MAX_DECISIONS = 100
+MAX_CHANNELS = 10
 
 ExpressionKind = Literal["template", "condition"]
 Path = tuple[str | int, ...]
@@ -228,6 +230,13 @@ MaxVisits = Annotated[StrictInt, Field(ge=1, le=MAX_VISITS)]
 Concurrency = Annotated[StrictInt, Field(ge=1, le=MAX_CONCURRENCY)]
 Quorum = Annotated[StrictInt, Field(ge=1, le=MAX_DECISIONS)]
 Names = Annotated[tuple[Text, ...], BeforeValidator(_as_list, json_schema_input_type=str | list[str])]
+ChannelName = Annotated[str, Field(pattern=CHANNEL_PATTERN)]
+ChannelNames = Annotated[
+    tuple[ChannelName, ...],
+    Field(max_length=MAX_CHANNELS),
+    BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
+]
+Urgency = Literal["low", "normal", "high", "critical"]
 ConditionSource = Annotated[
     Text, BeforeValidator(_condition_text, json_schema_input_type=str | bool), ConditionText()
 ]

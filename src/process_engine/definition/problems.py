@@ -98,6 +98,11 @@ CATALOGUE: dict[str, str] = {
     "P610": "An approval that nobody has to give",
     "P611": "A rejection is read that never gets there",
     "P612": "A setting has no effect on this type of step",
+    "P621": "A notification without a channel, or with both forms",
+    "P622": "An unknown channel",
+    "P623": "A channel lacks what it needs",
+    "P624": "A field that none of the channels uses",
+    "P625": "An address that nothing can be sent to",
     # P9xx: old forms
     "P901": "An old spelling of a key",
     "P902": "An old form of routes",

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from process_engine.handlers.agent_task import AgentTaskHandler
+from process_engine.handlers.notification import NotificationHandler
 
-__all__ = ["AgentTaskHandler"]
+__all__ = ["AgentTaskHandler", "NotificationHandler"]

@@ -146,6 +146,85 @@ class AgentGateway(Protocol):
         ...
 
 
+# ---------------------------------------------------------------- channels
+
+
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be told over one channel.
+
+    `message` is text, or any JSON value where the process gives one. `key` is the same for every attempt of
+    a visit: who gets a notice twice knows it by that. `reached` are the recipients who have it already, from
+    an attempt before this one. `at` is the time of the attempt, in UTC.
+    """
+
+    channel: str
+    message: object
+    subject: str
+    recipients: tuple[str, ...]
+    url: str | None
+    urgency: str
+    context: AgentContext
+    key: str
+    at: datetime
+    reached: tuple[str, ...] = ()
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A notice that was taken, as the other side confirmed it.
+
+    `recipients` are those it was taken for, `message_id` names it at the other side, `http_status` is what
+    that answered; each is left out where the channel has no such thing.
+    """
+
+    recipients: tuple[str, ...] = ()
+    message_id: str | None = None
+    http_status: int | None = None
+
+
+class DeliveryFailed(Exception):
+    """A notice that was not taken, or not for everybody, as a fact to record.
+
+    `code` is one of `core.failures.CODES`; `transient` says that another attempt may succeed; `retry_after`
+    is the least wait in seconds that was asked for; `reached` are the recipients who have it all the same.
+    The message is for people, and holds no secret.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        transient: bool = False,
+        retry_after: float | None = None,
+        reached: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.transient = transient
+        self.retry_after = retry_after
+        self.reached = reached
+
+
+class Channels(Protocol):
+    """The ways to tell somebody something."""
+
+    async def deliver(self, notice: Notice) -> Delivery:
+        """Hand a notice over, once; return when the other side has confirmed that it has it.
+
+        Cancelling the task ends it. Retries are the engine's: never retry here.
+
+        Raises:
+            DeliveryFailed: it was not taken by everybody; anything else is recorded as HANDLER_ERROR.
+        """
+        ...
+
+    def lacks(self, channel: str, *, url: bool, recipients: bool) -> str | None:
+        """What a channel needs to be used by a step that gives a `url` or `recipients`, or does not; None
+        where nothing is missing. Asked before an execution starts."""
+        ...
+
+
 # ---------------------------------------------------------------- step handlers
 
 
@@ -153,7 +232,8 @@ class StepContext(msgspec.Struct, frozen=True, kw_only=True):
     """What a handler gets to see of its attempt.
 
     `request` holds the step's rendered fields by name. `effect_key` is the same for every attempt of the
-    visit. `timeout_seconds` is enforced by the runner; it is here for those who pass it on.
+    visit. `timeout_seconds` is enforced by the runner; it is here for those who pass it on. `progress` is
+    what failed attempts of the visit told that they did all the same (`Failed.progress`), None for nothing.
     """
 
     execution_id: ExecutionId
@@ -168,6 +248,7 @@ class StepContext(msgspec.Struct, frozen=True, kw_only=True):
     request: dict[str, object]
     timeout_seconds: float | None
     clock: Clock
+    progress: object = None
 
 
 @runtime_checkable

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import cast
 
+import msgspec
 from msgspec.structs import replace
 
 from process_engine.core.commands import RecordResult
-from process_engine.core.plan import AGENT_TASK_TIMEOUT_SECONDS, Plan, StepPlan
-from process_engine.core.results import NO_USAGE, Completed, Failed
+from process_engine.core.plan import TIMEOUT_OF_TYPE, Plan, StepPlan
+from process_engine.core.results import NO_USAGE, PROGRESS_LIMIT_BYTES, Completed, Failed
 from process_engine.core.state import Execution
-from process_engine.core.values import Value
+from process_engine.core.values import Value, pack
 from process_engine.core.work import WorkItem
 from process_engine.errors import OutputTooLarge, ProcessEngineError, StorageUnavailable
 from process_engine.ids import ExecutionId, StepId
@@ -222,6 +223,7 @@ class StepRunner:
             request=dict(cast("dict[str, object]", request or {})),
             timeout_seconds=seconds,
             clock=self._clock,
+            progress=attempt.execution.step(step.id).progress,
         )
 
     async def _read(self, packed: Value) -> object:
@@ -258,8 +260,28 @@ class StepRunner:
             step_id=step_id,
             visit=item.visit,
             attempt=item.attempt,
-            result=replace(result, message=_recordable_text(result.message)),
+            result=_recordable_failure(result),
         )
+
+
+def _recordable_failure(failed: Failed) -> Failed:
+    """A failure as it can be recorded. What it did and cannot tell is not to be done twice unnoticed."""
+    failed = replace(failed, message=_recordable_text(failed.message))
+    if failed.progress is None:
+        return failed
+    try:
+        packed, _ = pack(failed.progress)
+    except (TypeError, OutputTooLarge) as error:
+        return _without_progress(failed, str(error))
+    size = len(msgspec.json.encode(packed.data))
+    if packed.ref is not None or size > PROGRESS_LIMIT_BYTES:
+        return _without_progress(failed, f"the limit is {PROGRESS_LIMIT_BYTES:,} bytes of JSON")
+    return replace(failed, progress=packed.data)
+
+
+def _without_progress(failed: Failed, why: str) -> Failed:
+    message = f"its progress cannot be recorded ({why}); it failed with {failed.code}: {failed.message}"
+    return Failed("HANDLER_ERROR", _recordable_text(message), usage=failed.usage)
 
 
 def _recordable_text(message: str) -> str:
@@ -279,4 +301,4 @@ def _timeout_seconds(attempt: _Attempt) -> float | None:
     if step.timeout_seconds is not None or not step.default_timeout_applies:
         return step.timeout_seconds
     configured = attempt.execution.created.config.default_step_timeout
-    return configured if configured is not None else AGENT_TASK_TIMEOUT_SECONDS
+    return configured if configured is not None else TIMEOUT_OF_TYPE[step.type]

@@ -19,14 +19,14 @@ from process_engine.core.blockers import blockers
 from process_engine.core.commands import RecordResult
 from process_engine.core.evolve import Evolution, apply, restore
 from process_engine.core.invariants import Audit, check, starts_are_kept
-from process_engine.core.plan import AGENT_TASK_TIMEOUT_SECONDS, Plan, compile_plan
+from process_engine.core.plan import TIMEOUT_OF_TYPE, Plan, compile_plan
 from process_engine.core.results import Failed
 from process_engine.core.state import Execution, Snapshot
 from process_engine.core.transition import Transition
 from process_engine.core.work import WorkItem, execution_work, step_work
-from process_engine.definition.document import AgentTask, ProcessDefinition
+from process_engine.definition.document import AgentTask, Notification, ProcessDefinition
 from process_engine.ids import DefinitionHash, ExecutionId, StepId
-from process_engine.runtime.ports import AgentRequest, ExecutionRepository
+from process_engine.runtime.ports import AgentRequest, ExecutionRepository, StepContext
 from process_engine.testing.disks import all_of, run_now
 from process_engine.testing.simulated_ports import AttemptKey
 from process_engine.testing.simulated_time import SimulatedTime
@@ -226,6 +226,23 @@ class Judge:
             raise PromiseBroken(f"{effect} asks one attempt something else than another")
         self.counts["agent called"] += 1
 
+    def told_of_progress(self, context: StepContext) -> None:
+        """Check that an attempt hears what those before it did all the same, counted from the history alone.
+
+        Raises:
+            PromiseBroken: it hears something else.
+        """
+        told: object = None
+        for event in self.records[context.execution_id].events:
+            if not isinstance(event, e.StepRetrying | e.StepFailed):
+                continue
+            if (event.step_id, event.visit) == (context.step_id, context.visit):
+                told = event.progress or told
+        if context.progress != told:
+            raise PromiseBroken(f"{context.effect_key} hears of {context.progress}, what was told is {told}")
+        self.counts["notification begun"] += 1
+        self.counts["progress handed on"] += told is not None
+
     def delivered(self, key: AttemptKey) -> Sequence[RecordResult]:
         """Every result that there can be for an attempt by now: those given, and that it took too long."""
         given = self._delivered.get(key, [])
@@ -271,12 +288,12 @@ class Judge:
         record = self.records[key[0]]
         definition = record.plan.definition
         step = next(step for step in definition.steps if step.id == key[1])
-        assert isinstance(step, AgentTask)
+        assert isinstance(step, AgentTask | Notification)
         own = step.timeout or definition.defaults.timeout
         if own is not None:
             return timedelta(seconds=own.seconds)
         configured = record.execution.created.config.default_step_timeout
-        return timedelta(seconds=configured if configured is not None else AGENT_TASK_TIMEOUT_SECONDS)
+        return timedelta(seconds=configured if configured is not None else TIMEOUT_OF_TYPE[step.type])
 
     # ------------------------------------------------------------ the whole store
 

@@ -156,6 +156,14 @@ class ExpectedCall(Document, frozen=True):
     contains: str | None = Field(default=None, description="Part of what it is asked.")
 
 
+class ExpectedNotice(Document, frozen=True):
+    """One notification over one channel, in the order in which they went out."""
+
+    channel: str | None = Field(default=None, description="The channel.")
+    step: str | None = Field(default=None, description="The step that sends it.")
+    contains: str | None = Field(default=None, description="Part of what it says.")
+
+
 class ExpectedStep(Document, frozen=True):
     """How one step stands at the end; what is left out may be anything."""
 
@@ -177,6 +185,9 @@ class Then(Document, frozen=True):
     )
     calls: tuple[ExpectedCall, ...] | Mapping[str, int] | None = Field(
         default=None, description="Every call in order, or how many calls each agent gets."
+    )
+    notices: tuple[ExpectedNotice, ...] | None = Field(
+        default=None, description="Every notification in order; nobody gets it."
     )
     output: Mapping[str, object] | None = Field(
         default=None, description="What the process gives: the outputs named here."

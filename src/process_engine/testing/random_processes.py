@@ -103,6 +103,8 @@ class _Sketch:
             step |= self.approval(number)
         elif self.chance(0.06, "transform"):
             step |= {"type": "transform", "value": self.template(number)}
+        elif self.chance(0.12, "notification"):
+            step |= self.notification(number)
         else:
             step |= self.agent_task(number)
         if self.chance(0.35, "on_error"):
@@ -141,6 +143,18 @@ class _Sketch:
             step["output"] = {"schema": self.rng.choice(_SCHEMAS)}
         if self.chance(0.2):
             step["model"] = "{{ input.model | default('small') }}"
+        return step
+
+    def notification(self, number: int) -> dict[str, object]:
+        step: dict[str, object] = {"type": "notification", "channel": "log", "message": self.template(number)}
+        if self.chance(0.3):
+            step["subject"] = self.rng.choice(("{{ input.n }} of them", "plain"))
+        if self.chance(0.7, "retry"):
+            step["retry"] = self.retry()
+        if self.chance(0.2, "on_interrupt"):
+            step["on_interrupt"] = self.rng.choice(("ask", "fail", "retry"))
+        if self.chance(0.2, "timeout"):
+            step["timeout"] = self.rng.choice(_TIMEOUTS)
         return step
 
     def retry(self) -> dict[str, object]:

@@ -16,9 +16,11 @@ from process_engine.handlers.built_in import built_in_handlers
 from process_engine.ids import ExecutionId
 from process_engine.runtime.engine import Engine
 from process_engine.runtime.feed import InMemoryEventBus
-from process_engine.runtime.ports import AgentRequest, ExecutionRepository
+from process_engine.runtime.ports import AgentRequest, ExecutionRepository, StepContext
+from process_engine.runtime.registry import StepHandlerRegistry
 from process_engine.testing.event_loop import SimulatedEventLoop
 from process_engine.testing.judge import Judge, PromiseBroken
+from process_engine.testing.simulated_notifications import SimulatedNotificationHandler
 from process_engine.testing.simulated_ports import COMMIT, Operation, SimulatedAgents, SimulatedStore
 from process_engine.testing.simulated_time import SimulatedClock, SimulatedTime
 
@@ -71,7 +73,7 @@ class SimulatedProcess:
         bus.subscribe(self._hear)
         self.engine = Engine(
             self.store,
-            built_in_handlers(self.agents),
+            _registry(self.agents, self._told_of_progress),
             config,
             clock=self.clock,
             event_bus=bus,
@@ -197,6 +199,13 @@ class SimulatedProcess:
             self._on_fault(fault)
             raise
 
+    def _told_of_progress(self, context: StepContext) -> None:
+        try:
+            self._judge.told_of_progress(context)
+        except PromiseBroken as fault:
+            self._on_fault(fault)
+            raise
+
     def _hear(self, event: Event) -> None:
         """Every event once, in order, and only when it is stored."""
         record = self._judge.records.get(event.execution_id)
@@ -227,6 +236,12 @@ class SimulatedProcess:
             slots = self._judge.records[execution_id].execution.created.config.max_concurrent_steps
             if slots and count > slots:
                 raise PromiseBroken(f"I9: agents work on {count} steps of {execution_id}, with {slots} slots")
+
+
+def _registry(agents: SimulatedAgents, begun: Callable[[StepContext], None]) -> StepHandlerRegistry:
+    registry = built_in_handlers(agents)
+    registry.register("notification", SimulatedNotificationHandler(agents, begun))
+    return registry
 
 
 def _item_of(request: AgentRequest) -> WorkItem:

@@ -21,6 +21,7 @@ from process_engine.handlers.built_in import built_in_handlers
 from process_engine.ids import ExecutionId
 from process_engine.repositories.memory import MemoryRepository
 from process_engine.runtime.engine import Engine
+from process_engine.runtime.ports import Notice
 from process_engine.runtime.view import ProcessExecution
 from process_engine.testing.clock import VirtualClock
 from process_engine.testing.process_tests import (
@@ -33,6 +34,7 @@ from process_engine.testing.process_tests import (
     read_process_tests,
 )
 from process_engine.testing.scripted_agents import Call, ScriptedAgents
+from process_engine.testing.scripted_channels import ScriptedChannels
 
 # What is shown of a value: enough to see a difference, less than a page.
 SHOWN_CHARACTERS = 500
@@ -67,15 +69,16 @@ async def try_process(definition: ProcessDefinition, test: ProcessTest, common: 
     given = _given(test.given, common or Given())
     clock = VirtualClock()
     agents = ScriptedAgents(clock, agents=given.agents, steps=given.steps)
+    channels = ScriptedChannels()
     engine = Engine(
         MemoryRepository(),
-        built_in_handlers(agents),
+        built_in_handlers(agents, channels),
         clock=clock,
         new_id=lambda: _ID,
         serve_inbox=False,
     )
     async with engine:
-        return await _Course(engine, clock, agents).of(definition, test, given)
+        return await _Course(engine, clock, agents, channels).of(definition, test, given)
 
 
 def try_file(
@@ -129,10 +132,13 @@ def _given(own: Given, common: Given) -> Given:
 class _Course:
     """One test under way; what is not as it should be is gathered."""
 
-    def __init__(self, engine: Engine, clock: VirtualClock, agents: ScriptedAgents) -> None:
+    def __init__(
+        self, engine: Engine, clock: VirtualClock, agents: ScriptedAgents, channels: ScriptedChannels
+    ) -> None:
         self._engine = engine
         self._clock = clock
         self._agents = agents
+        self._channels = channels
         self._began = clock.now()
         self._mismatches: list[str] = []
 
@@ -154,7 +160,8 @@ class _Course:
                 f"step {call.step} asked {call.agent}, and `given` says no answer: {_shown(call.message)}"
             )
         waits = await self._engine.explain(_ID)
-        course = _Observed(execution, path, skipped, self._agents.calls, waits, self._began)
+        notices = self._channels.notices
+        course = _Observed(execution, path, skipped, self._agents.calls, notices, waits, self._began)
         self._mismatches += course.differences(test.then)
         return Trial(execution, path, skipped, self._agents.calls, story, self._mismatches)
 
@@ -223,6 +230,7 @@ class _Observed:
     path: Sequence[str]
     skipped: Sequence[str]
     calls: Sequence[Call]
+    notices: Sequence[Notice]
     waits: Sequence[Blocker]
     began: datetime
 
@@ -238,6 +246,7 @@ class _Observed:
         for step_id, expected in then.steps.items():
             yield from self._step(step_id, expected.model_dump(exclude_unset=True))
         yield from self._calls(then)
+        yield from self._notices(then)
         yield from self._took(then)
         yield from _differs("cost", then.cost, self._cost())
 
@@ -279,6 +288,18 @@ class _Observed:
         if len(then.calls) != len(self.calls):
             made = ", ".join(f"{call.agent} at {call.step}" for call in self.calls) or "none"
             yield f"calls: expected {len(then.calls)}, found {len(self.calls)} ({made})"
+
+    def _notices(self, then: Then) -> Iterator[str]:
+        if then.notices is None:
+            return
+        for number, (expected, notice) in enumerate(zip(then.notices, self.notices, strict=False), 1):
+            yield from _differs(f"notice {number}, channel", expected.channel, notice.channel)
+            yield from _differs(f"notice {number}, step", expected.step, str(notice.context.step_id))
+            if expected.contains is not None and expected.contains not in str(notice.message):
+                yield f"notice {number}: {_shown(notice.message)} does not contain {expected.contains!r}"
+        if len(then.notices) != len(self.notices):
+            sent = ", ".join(f"{notice.channel} at {notice.context.step_id}" for notice in self.notices)
+            yield f"notices: expected {len(then.notices)}, found {len(self.notices)} ({sent or 'none'})"
 
     def _took(self, then: Then) -> Iterator[str]:
         ended = self.execution.completed_at

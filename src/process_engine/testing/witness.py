@@ -19,11 +19,13 @@ from process_engine.core.values import Value, pack
 from process_engine.definition.document import (
     AgentTask,
     HumanApproval,
+    Notification,
     ProcessDefinition,
     RetryPolicy,
     Step,
     Timer,
 )
+from process_engine.testing.simulated_notifications import progress_of
 from process_engine.testing.verdicts import SETTLED, Seen, Verdicts
 
 FINAL = ("completed", "failed", "cancelled")
@@ -194,7 +196,7 @@ class Witness:
         self._demand(not self.slots or len(running) < self.slots, f"{step_id} starts beside {running}")
 
     def _takes_slot(self, step_id: str) -> bool:
-        return isinstance(self.kinds[step_id], AgentTask)
+        return isinstance(self.kinds[step_id], AgentTask | Notification)
 
     # ------------------------------------------------------------ people
 
@@ -259,11 +261,21 @@ class Witness:
             self._was_delivered(event, event.usage), f"{step_id} retries without a failure of this attempt"
         )
         self._check_delay(event, seen, policy)
+        self._check_progress(event)
         return replace(seen, status="waiting", retries=seen.retries + 1, due=event.due)
+
+    def _check_progress(self, event: e.StepRetrying | e.StepFailed) -> None:
+        """What an attempt did all the same comes from a notification that was refused, by this attempt."""
+        if event.progress is None:
+            return
+        told = isinstance(self.kinds[event.step_id], Notification)
+        told = told and event.progress == progress_of(event.attempt)
+        self._demand(told, f"{event.step_id} did {event.progress}, which nobody said")
 
     def _retry_policy(self, step_id: str) -> RetryPolicy:
         step = self.kinds[step_id]
-        return step.retry or self.definition.defaults.retry or RetryPolicy()
+        unasked = RetryPolicy() if isinstance(step, AgentTask) else RetryPolicy(max_attempts=1)
+        return step.retry or self.definition.defaults.retry or unasked
 
     def _check_delay(self, event: e.StepRetrying, seen: Seen, policy: RetryPolicy) -> None:
         number = seen.retries + 2
@@ -308,6 +320,7 @@ class Witness:
                     self._paid(event, event.usage), f"{step_id}: the cost of the last attempt was forgotten"
                 )
                 self._check_handled(event)
+                self._check_progress(event)
                 return replace(seen, status="failed", handled_by=event.handled_by)
             case e.StepSkipped():
                 self._check_refused(step_id, seen)

@@ -32,6 +32,18 @@ def of_step(kind, **fields):
     [
         (of_step(e.StepStarted, step_type="agent_task", agent="writer"), "asks writer"),
         (of_step(e.StepStarted, step_type="timer"), ""),
+        (
+            of_step(
+                e.StepStarted,
+                step_type="notification",
+                request=Value({"channel": "log", "channels": ["ops", "email"]}),
+            ),
+            "tells log, ops, email",
+        ),
+        (
+            of_step(e.StepStarted, step_type="notification", request=Value(ref=BlobRef("00", 123456))),
+            "tells",
+        ),
         (of_step(e.AttemptStarted), "attempt 1"),
         (
             of_step(e.StepRetrying, failure=FAILURE, delay_seconds=2, due=START + timedelta(seconds=2)),

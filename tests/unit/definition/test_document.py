@@ -14,6 +14,7 @@ from process_engine.definition.document import (
     Escalation,
     Gateway,
     HumanApproval,
+    Notification,
     ProcessDefinition,
     RetryPolicy,
     Step,
@@ -54,6 +55,15 @@ FULL = {
             "reminders": ["4h"],
             "on_reject": "continue",
         },
+        {
+            "id": "tell",
+            "type": "notification",
+            "channels": ["slack", "email"],
+            "message": {"text": "{{ steps.write.output }}"},
+            "subject": "About {{ input.topic }}",
+            "recipients": ["ann@example.org"],
+            "urgency": "high",
+        },
         {"id": "shape", "type": "transform", "value": {"text": "{{ steps.write.output }}", "n": [1, None]}},
     ],
     "outputs": {"article": "steps.write.output"},
@@ -67,7 +77,14 @@ def full() -> ProcessDefinition:
 
 
 def test_each_type_word_leads_to_its_own_class(full: ProcessDefinition):
-    assert [type(step) for step in full.steps] == [AgentTask, Gateway, Timer, HumanApproval, Transform]
+    assert [type(step) for step in full.steps] == [
+        AgentTask,
+        Gateway,
+        Timer,
+        HumanApproval,
+        Notification,
+        Transform,
+    ]
     assert {step.type: type(step) for step in full.steps} == STEP_TYPES
 
 
@@ -91,10 +108,14 @@ def test_an_approval_escalates_to_one_or_to_several(full: ProcessDefinition):
     assert step.timeout_action == Escalation(escalate_to="bob", after="1d")
 
 
-def test_expressions_of_an_approval_and_of_a_transform_are_found(full: ProcessDefinition):
-    places = {step.id: [site.path for site in step.expressions()] for step in full.steps[-2:]}
+def test_expressions_of_the_other_types_are_found(full: ProcessDefinition):
+    places = {step.id: {site.path[0] for site in step.expressions()} for step in full.steps[-3:]}
 
-    assert places == {"ask": [("description",), ("title",), ("assignees",)], "shape": [("value",)]}
+    assert places == {
+        "ask": {"description", "title", "assignees"},
+        "tell": {"message", "subject", "recipients"},
+        "shape": {"value"},
+    }
 
 
 def test_a_definition_survives_its_canonical_form(full: ProcessDefinition):
@@ -173,7 +194,7 @@ def test_a_definition_cannot_be_changed(full: ProcessDefinition):
 
 
 def test_expressions_are_found_wherever_they_stand(full: ProcessDefinition):
-    write, choose, wait, _, _ = full.steps
+    write, choose, wait, *_ = full.steps
 
     assert [(site.path, site.kind) for site in write.expressions()] == [(("message",), "template")]
     assert [(site.path, site.source, site.kind) for site in choose.expressions()] == [

@@ -152,7 +152,7 @@ def test_faults_of_a_step(step: str, code: str, message: str):
     assert "[type=" not in problem.message
 
 
-@pytest.mark.parametrize("kind", ["notification", "sub_process", "wait_for_event"])
+@pytest.mark.parametrize("kind", ["sub_process", "wait_for_event"])
 def test_a_type_of_the_language_that_is_not_run_yet_is_not_unknown(kind: str):
     problem = only(HEAD + f"  - {{id: a, type: {kind}, title: x}}\n")
 
@@ -161,7 +161,7 @@ def test_a_type_of_the_language_that_is_not_run_yet_is_not_unknown(kind: str):
 
 
 def test_common_keys_of_a_step_of_a_later_type_are_checked_all_the_same():
-    assert codes(HEAD + "  - {id: a, type: notification, timeout: soon}\n") == ["P109", "P106"]
+    assert codes(HEAD + "  - {id: a, type: sub_process, timeout: soon}\n") == ["P109", "P106"]
 
 
 def test_triggers_other_than_manual_are_not_run_yet():

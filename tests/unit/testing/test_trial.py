@@ -181,3 +181,12 @@ def test_time_that_is_not_awaited_passes_by_itself():
     text = "name: p\nsteps: [{id: nap, type: timer, delay: 400d}]\n"
 
     assert tried(text, then={"status": "completed", "took": "400d"}).passed
+
+
+def test_notifications_reach_nobody_and_are_kept():
+    text = "name: p\nsteps: [{id: tell, type: notification, channels: [log, slack], message: it works}]\n"
+
+    trial = tried(text, then={"notices": [{"channel": "log", "contains": "works"}, {"channel": "slack"}]})
+
+    assert trial.passed, trial.mismatches
+    assert "notices: expected 0, found 2" in tried(text, then={"notices": []}).mismatches[0]

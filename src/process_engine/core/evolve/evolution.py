@@ -253,6 +253,7 @@ def _same_visit(old: StepState) -> StepState:
         forgiven=old.attempt - old.interruptions,
         cost=old.cost,
         tokens=old.tokens,
+        progress=old.progress,
     )
 
 

@@ -35,6 +35,7 @@ def _step_started(evolution: Evolution, event: e.StepStarted) -> None:
         has_output=state.has_output,
         cost=state.cost,
         tokens=state.tokens,
+        progress=state.progress,
     )
     evolution.set_step(event.step_id, started)
 
@@ -56,9 +57,15 @@ def _step_retrying(evolution: Evolution, event: e.StepRetrying) -> None:
         interruptions=state.interruptions + (event.failure.code == "INTERRUPTED"),
         cost=state.cost + event.usage.cost,
         tokens=state.tokens + event.usage.tokens,
+        progress=_progress(state, event.progress),
     )
     evolution.set_step(event.step_id, waiting)
     evolution.spend(event.usage)
+
+
+def _progress(state: StepState, told: object) -> object:
+    """What the visit has done so far: an attempt that tells nothing has not undone what others did."""
+    return state.progress if told is None else told
 
 
 def _step_waiting(evolution: Evolution, event: e.StepWaiting) -> None:
@@ -104,8 +111,14 @@ def _step_failed(evolution: Evolution, event: e.StepFailed) -> None:
     state = evolution.steps.get(event.step_id, UNTOUCHED)
     settled = _settled(state, event, StepStatus.FAILED, event.usage, event.output)
     # A retry asks the same again, whatever has settled since.
-    request = state.request if event.handled_by is None else None
-    failed = replace(settled, error=event.failure, handled_by=event.handled_by, request=request)
+    again = event.handled_by is None
+    failed = replace(
+        settled,
+        error=event.failure,
+        handled_by=event.handled_by,
+        request=state.request if again else None,
+        progress=_progress(state, event.progress) if again else None,
+    )
     evolution.set_step(event.step_id, failed)
     evolution.spend(event.usage)
     if event.handled_by is None and evolution.failure is None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from process_engine.definition.checking import (
     approval_rules,
+    channel_rules,
     expression_rules,
     gateway_rules,
     graph_rules,
@@ -71,19 +72,27 @@ RULES: tuple[Rule, ...] = (
     approval_rules.waved_through,
     approval_rules.unread_rejections,
     approval_rules.without_meaning,
+    channel_rules.ways,
+    channel_rules.known,
+    channel_rules.needs,
+    channel_rules.unused,
+    channel_rules.addresses,
 )
 
 
 def check(
-    document: ParsedDocument | ProcessDefinition, *, agents: Collection[str] | None = None
+    document: ParsedDocument | ProcessDefinition,
+    *,
+    agents: Collection[str] | None = None,
+    channels: Collection[str] | None = None,
 ) -> list[Problem]:
     """All problems that the rules find, in reading order; those of parsing are not repeated.
 
     Of a document that has errors, what could be understood is checked, without asking for what is missing
     only because it could not be read. Each rule tells at most `MAX_PROBLEMS_OF_A_RULE` and then says so.
-    `agents` are the names the configuration knows; None: not looked at.
+    `agents` and `channels` are the names the configuration knows; None: not looked at.
     """
-    context = _context(document, agents)
+    context = _context(document, agents, channels)
     if context is None:
         return []
     found = [problem for rule in RULES for problem in _told_by(rule, context)]
@@ -104,12 +113,16 @@ def _told_by(rule: Rule, context: Context) -> Iterator[Problem]:
         yield problem
 
 
-def _context(document: ParsedDocument | ProcessDefinition, agents: Collection[str] | None) -> Context | None:
+def _context(
+    document: ParsedDocument | ProcessDefinition,
+    agents: Collection[str] | None,
+    channels: Collection[str] | None,
+) -> Context | None:
     if isinstance(document, ProcessDefinition):
-        return Context(document, agents)
+        return Context(document, agents, channels=channels)
     if document.draft is None:
         return None
-    return Context(document.draft, agents, document.positions, document.faulty)
+    return Context(document.draft, agents, document.positions, document.faulty, channels)
 
 
 def _follows(problem: Problem, context: Context) -> bool:
@@ -118,9 +131,12 @@ def _follows(problem: Problem, context: Context) -> bool:
 
 
 def load_definition(
-    text: str | bytes, filename: str = "process.yaml", agents: Collection[str] | None = None
+    text: str | bytes,
+    filename: str = "process.yaml",
+    agents: Collection[str] | None = None,
+    channels: Collection[str] | None = None,
 ) -> tuple[ProcessDefinition | None, list[Problem]]:
     """Read and check a process; the definition is None where a problem of level error was found."""
     parsed = parse(text, filename=filename)
-    problems = [*in_reading_order([*parsed.problems, *check(parsed, agents=agents)])]
+    problems = [*in_reading_order([*parsed.problems, *check(parsed, agents=agents, channels=channels)])]
     return (None if has_errors(problems) else parsed.definition), problems

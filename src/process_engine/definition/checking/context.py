@@ -48,6 +48,7 @@ class Context:
     agents: Collection[str] | None = None
     positions: Positions | None = None
     faulty: frozenset[Path] = field(default_factory=frozenset[Path])
+    channels: Collection[str] | None = None
 
     @cached_property
     def index(self) -> Mapping[str, int]:

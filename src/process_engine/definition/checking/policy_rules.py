@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from process_engine.definition.checking.context import Context
-from process_engine.definition.document import (
-    APPROVAL_SECONDS,
-    AgentTask,
-    HumanApproval,
-    RetryPolicy,
-    Step,
-    Timer,
-)
+from process_engine.definition.document import APPROVAL_SECONDS, HumanApproval, RetryPolicy, Step, Timer
 from process_engine.definition.durations import Duration
 from process_engine.definition.parts import Path
 from process_engine.definition.problems import Problem, closest
@@ -33,6 +26,8 @@ ERROR_CODES = (
     "BUDGET_EXCEEDED",
     "VISITS_EXCEEDED",
     "INTERRUPTED",
+    "DELIVERY_FAILED",
+    "CHANNEL_UNAVAILABLE",
     "HANDLER_ERROR",
 )
 
@@ -104,7 +99,7 @@ def _longest(context: Context, step: Step) -> tuple[float, str]:
         return seconds, "timeout" if step.timeout is not None else ""
     defaults = context.definition.defaults
     timeout, retry = step.timeout, step.retry
-    if isinstance(step, AgentTask):
+    if step.takes_defaults:
         timeout, retry = timeout or defaults.timeout, retry or defaults.retry
     seconds = timeout.seconds if timeout is not None else 0.0
     attempts = retry.max_attempts if retry is not None else 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from process_engine.definition.checking.context import Context
-from process_engine.definition.document import AgentTask, HumanApproval, Transform
+from process_engine.definition.document import AgentTask, HumanApproval, Notification, Transform
 from process_engine.definition.syntax import (
     Arithmetic,
     Compare,
@@ -143,9 +143,35 @@ def _step_place(context: Context, segments: tuple[str | int, ...]) -> Place:
         return of_schema(step.output.json_schema)
     if field == "output" and isinstance(step, HumanApproval):
         return of_schema(_decided(step))
+    if field == "output" and isinstance(step, Notification):
+        return of_schema(_DELIVERED)
     if field == "output" and isinstance(step, Transform):
         return of_schema(_written(step.value))
     return Place(_OF_STEP_FIELD.get(field))
+
+
+_DELIVERED: Schema = {
+    "type": "object",
+    "properties": {
+        "deliveries": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "channel": {"type": "string"},
+                    "status": {"type": "string"},
+                    "recipients": {"type": "array"},
+                    "message_id": {"type": "string"},
+                    "http_status": {"type": "integer"},
+                },
+                "required": ["channel", "status"],
+                "additionalProperties": False,
+            },
+        }
+    },
+    "required": ["deliveries"],
+    "additionalProperties": False,
+}
 
 
 def _decided(step: HumanApproval) -> Schema:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from process_engine.definition.checking.constants import constant_of
 from process_engine.definition.checking.context import Context
-from process_engine.definition.document import AgentTask, Gateway, HumanApproval, Step
+from process_engine.definition.document import Gateway, HumanApproval, Step
 
 # 2**14 worlds are 2 KiB a mask. Beyond that nothing is said, rather than something guessed.
 MAX_WORLDS = 2**14
@@ -220,7 +220,7 @@ def _goes_on(context: Context, step: Step) -> bool:
 
 def _action(context: Context, step: Step) -> str | None:
     policy = step.on_error
-    if policy is None and isinstance(step, AgentTask):
+    if policy is None and step.takes_defaults:
         policy = context.definition.defaults.on_error
     return policy.action if policy is not None else None
 

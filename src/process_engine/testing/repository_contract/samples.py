@@ -199,6 +199,7 @@ def full_execution(id: str) -> Execution:
         approval=request("r1", decisions=(DECISION,)),
         cost=Decimal("0.000000000000000001"),
         tokens=7,
+        progress={"told": ["ann", 2**70]},
     )
     head = Head(
         ExecutionStatus.PAUSED,
@@ -256,7 +257,11 @@ def every_event(id: str) -> tuple[Event, ...]:
         (e.StepQueued, step),
         (e.StepStarted, step | {"step_type": "timer", "agent": "writer", "request": Value({"delay": 3})}),
         (e.AttemptStarted, step),
-        (e.StepRetrying, step | {"failure": failure, "delay_seconds": 0.25, "due": NOON, "usage": usage}),
+        (
+            e.StepRetrying,
+            step
+            | {"failure": failure, "delay_seconds": 0.25, "due": NOON, "usage": usage, "progress": [1, "é"]},
+        ),
         (e.StepWaiting, step | {"waiting_for": Waiting.TIMER, "due": NOON}),
         (e.StepWaitingApproval, step | {"due": NOON}),
         (e.ApprovalRequested, step | {"request": request("r1", decisions=(DECISION,))}),
@@ -271,7 +276,14 @@ def every_event(id: str) -> tuple[Event, ...]:
         (e.StepCompleted, step | {"output": Value("é"), "routes": ("x",), "usage": usage}),
         (
             e.StepFailed,
-            step | {"failure": failure, "handled_by": StepId("b"), "usage": usage, "output": Value([1])},
+            step
+            | {
+                "failure": failure,
+                "handled_by": StepId("b"),
+                "usage": usage,
+                "output": Value([1]),
+                "progress": {"a": None},
+            },
         ),
         (e.StepSkipped, step | {"reason": "error", "failure": failure, "usage": usage, "output": Value(0)}),
         (e.StepCancelled, step | {"reason": "cancelled"}),
