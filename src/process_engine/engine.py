@@ -16,7 +16,14 @@ from process_engine.repositories.memory import MemoryRepository
 from process_engine.repositories.sqlite import SqliteRepository as ProcessExecutionRepository
 from process_engine.runtime.feed import EventBus, EventFeed, InMemoryEventBus
 from process_engine.runtime.outputs import OutputStorage
-from process_engine.runtime.ports import AgentGateway, AgentReply, AgentRequest, StepContext, StepHandler
+from process_engine.runtime.ports import (
+    AgentGateway,
+    AgentReply,
+    AgentRequest,
+    PublishedVersion,
+    StepContext,
+    StepHandler,
+)
 from process_engine.runtime.registry import StepHandlerRegistry
 from process_engine.runtime.view import ProcessExecution, StepExecution
 
@@ -39,6 +46,7 @@ __all__ = [
     "OutputStorage",
     "ProcessExecution",
     "ProcessExecutionRepository",
+    "PublishedVersion",
     "StepContext",
     "StepExecution",
     "StepHandler",

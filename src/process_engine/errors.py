@@ -9,6 +9,7 @@
     ├── ConfigurationInvalid     a settings file, an agent or an option cannot be used
     ├── CommandRejected          a command does not fit the execution's state; nothing was written
     ├── NotFound                 no such execution, definition or value
+    ├── VersionExists            this version is published with other content; nothing was written
     ├── OutputTooLarge           a value over the limit; nothing was written
     ├── StorageError
     │   ├── StorageUnavailable   the store did not answer; `.nothing_written` says what is known
@@ -105,6 +106,25 @@ class NotFound(ProcessEngineError):
     """There is no such execution, definition or stored value."""
 
     code = "NOT_FOUND"
+
+
+class VersionExists(ProcessEngineError):
+    """The version of a process is published already, with other content. Nothing was written.
+
+    `published` is the version as it was written when it was published: `1` and `1.0` are the same one.
+    """
+
+    code = "VERSION_EXISTS"
+
+    def __init__(self, process: str, version: str, published: str) -> None:
+        self.process = process
+        self.version = version
+        self.published = published
+        also = f", as {published}," if published != version else ""
+        super().__init__(
+            f"version {version} of process {process} is published already{also} with other content.",
+            remedy="Published versions never change: raise `version` in the process and publish that.",
+        )
 
 
 class OutputTooLarge(ProcessEngineError):

@@ -13,7 +13,8 @@ from process_engine.core.state import ExecutionStatus, Snapshot
 from process_engine.core.transition import Transition
 from process_engine.core.values import BlobRef
 from process_engine.core.work import WorkItem
-from process_engine.errors import InternalError, NotFound, OwnershipLost
+from process_engine.definition.versions import version_key
+from process_engine.errors import InternalError, NotFound, OwnershipLost, VersionExists
 from process_engine.ids import DefinitionHash, ExecutionId
 from process_engine.repositories.memory import MemoryRepository
 from process_engine.repositories.records import ANSWER
@@ -25,8 +26,10 @@ from process_engine.runtime.ports import (
     InboxAnswer,
     InboxEntry,
     OpenApproval,
+    PublishedVersion,
     StoredDefinition,
 )
+from process_engine.testing.repository_contract.samples import NOON
 
 Place = tuple[datetime, ExecutionId, str]
 
@@ -217,6 +220,64 @@ class ReplacesDefinitions(MemoryRepository):
         self.tables.definitions[definition.hash] = definition
 
 
+class PublishesOver(MemoryRepository):
+    """A version that is published with other content is replaced."""
+
+    async def publish(
+        self, definition: StoredDefinition, *, at: datetime, by: str | None = None
+    ) -> PublishedVersion:
+        try:
+            return await super().publish(definition, at=at, by=by)
+        except VersionExists:
+            self.tables.versions.pop((definition.name, version_key(definition.version)))
+            return await super().publish(definition, at=at, by=by)
+
+
+class ComparesVersionsAsText(MemoryRepository):
+    """1.9 is newer than 1.10."""
+
+    async def versions(self, name: str | None = None, *, limit: int = 1000) -> Sequence[PublishedVersion]:
+        every = await super().versions(name, limit=10_000)
+        by_text = sorted(every, key=lambda one: one.version, reverse=True)
+        return sorted(by_text, key=lambda one: one.process)[:limit]
+
+
+class FindsArchivedOnes(MemoryRepository):
+    """A version that is named is found though it is archived."""
+
+    async def find_definition(self, name: str, version: str | None) -> StoredDefinition | None:
+        for one in await self.versions(name):
+            if version == one.version:
+                return await self.load_definition(one.hash)
+        return await super().find_definition(name, version)
+
+
+class FindsDraftsOfWhatIsPublished(MemoryRepository):
+    """Where no published version is in use, a draft will do."""
+
+    async def find_definition(self, name: str, version: str | None) -> StoredDefinition | None:
+        drafts = [one for one in self.tables.definitions.values() if one.name == name]
+        return await super().find_definition(name, version) or (
+            drafts[-1] if drafts and version is None else None
+        )
+
+
+class ForgetsWhoPublished(MemoryRepository):
+    """Who published a version is not kept."""
+
+    async def publish(
+        self, definition: StoredDefinition, *, at: datetime, by: str | None = None
+    ) -> PublishedVersion:
+        return await super().publish(definition, at=at)
+
+
+class ArchivesForGood(MemoryRepository):
+    """An archived version is never taken back."""
+
+    async def archive(self, name: str, version: str, *, at: datetime | None) -> PublishedVersion:
+        return await super().archive(name, version, at=at or NOON)
+
+
 class RepeatsTheLastEvent(MemoryRepository):
     """The feed goes on with the event at the cursor, not behind it."""
 
@@ -347,6 +408,12 @@ BROKEN: tuple[type[MemoryRepository], ...] = (
     ReadsAfterClosing,
     LetsReadersWrite,
     ReplacesDefinitions,
+    PublishesOver,
+    ComparesVersionsAsText,
+    FindsArchivedOnes,
+    FindsDraftsOfWhatIsPublished,
+    ForgetsWhoPublished,
+    ArchivesForGood,
     RepeatsTheLastEvent,
     CutsEventsShort,
     ListsOldestFirst,

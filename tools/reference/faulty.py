@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
-from process_engine.definition import load_definition
+from process_engine.definition import load_definition, parse
+from process_engine.definition.checking.across import check_across
 from process_engine.definition.problems import Problem
 from process_engine.definition.yaml_text import MAX_TEXT_BYTES
 
@@ -53,6 +54,7 @@ def _routes(routes: str, rest: str = "", *behind: str) -> str:
 _BOMB = "name: p\nx-a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9]\n" + "".join(
     f"x-{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdef", "bcdefg", strict=True)
 )
+_BY_HAND = "  - {id: by-hand, type: manual}\n"
 _LONG = "{condition: input.words > 9, target: left}"
 _REST = "{target: right}"
 
@@ -175,6 +177,9 @@ DOCUMENTS: Mapping[str, tuple[str | bytes, ...]] = {
     "P623": (_steps(f"{_TELL}; channel: webhook"), _steps(f"{_TELL}; channel: email")),
     "P624": (_steps(f"{_TELL}; channel: log; recipients: ann@example.org"),),
     "P625": (_steps(f"{_TELL}; channel: webhook; url: 'ftp://example.org'"),),
+    "P701": (_steps(_WAIT, more="triggers:\n  - {id: by-hand, type: manual}\n" + _BY_HAND),),
+    "P702": (_steps(_WAIT, head="name: other\n", more="triggers:\n" + _BY_HAND),),
+    "P703": (_steps(_WAIT, more="description: not the same\n"),),
     "P901": (_steps("id: wait; type: timer; duration: 1s"),),
     "P902": (_steps("id: choose; type: gateway; conditions: [{default: true, next: wait}]", _WAIT),),
     "P903": (_steps("id: draft; agent: writer; message: m"),),
@@ -189,14 +194,27 @@ def problems_of(text: str | bytes) -> tuple[Problem, ...]:
     return tuple(load_definition(text, agents=AGENTS, channels=CHANNELS)[1])
 
 
+# What a document is looked at together with, where the fault lies between two.
+_BESIDE: Mapping[str, str] = {
+    "P702": _steps(_WAIT, more="triggers:\n" + _BY_HAND),
+    "P703": _steps(_WAIT),
+}
+
+
 def told(code: str) -> list[tuple[str, Problem]]:
     """For each document of a code the line that is at fault, and the first problem of that code."""
     found: list[tuple[str, Problem]] = []
     for text in DOCUMENTS[code]:
-        problem = next(problem for problem in problems_of(text) if problem.code == code)
+        problem = next(problem for problem in _problems(code, text) if problem.code == code)
         written = text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else text
         found.append((_shown(written.splitlines()[problem.line - 1]), problem))
     return found
+
+
+def _problems(code: str, text: str | bytes) -> list[Problem]:
+    if code not in _BESIDE:
+        return list(problems_of(text))
+    return check_across([parse(_BESIDE[code], filename="first.yaml"), parse(text)])
 
 
 def _shown(line: str) -> str:

@@ -149,11 +149,35 @@ _command(
     options.no_color,
 )
 _command(
+    "lint",
+    "linting:lint",
+    "Every check of `validate` on every file, and those that look at them together: ids of triggers, "
+    "versions that clash. Exit code 2 if there is an error, or, with --strict, a warning.",
+    options.files,
+    options.agents,
+    click.option("--strict", is_flag=True, help="Warnings count as errors do."),
+    options.as_json,
+    options.no_color,
+)
+_command(
+    "fmt",
+    "linting:fmt",
+    "Indentation is made even and old spellings are replaced; comments, the order of keys and what the "
+    "process means stay. Where one file cannot be formatted, none is touched. With --check or --diff nothing "
+    "is written, and the exit code is 1 if something would be.",
+    options.files,
+    click.option("--check", "only_check", is_flag=True, help="Only say which files would be rewritten."),
+    click.option("--diff", "show_diff", is_flag=True, help="Only show what would be rewritten."),
+    options.as_json,
+    options.no_color,
+)
+_command(
     "run",
     "running:run",
     "Every step is recorded in the store; whatever happens to this program, `resume` goes on where it "
-    "stopped.",
-    options.file,
+    "stopped. A process is named by its file, or by the name of one that is published in the store: the "
+    "newest version in use, or the one named.",
+    options.runnable,
     options.fields,
     options.document,
     click.option(
@@ -191,6 +215,28 @@ _command(
     options.fields,
     options.document,
     options.driving,
+)
+_command(
+    "publish",
+    "versioning:publish",
+    "Name and version stand for this content, for good: the same again is no change, other content is "
+    "refused. Every file is checked first, and where one is refused, none is published. Works beside a "
+    "process that runs executions on the store.",
+    options.files,
+    click.option("--agents", type=options.FILE, metavar="FILE", help="Check that this file has the agents."),
+    click.option(
+        "--as", "as_user", metavar="USER", help="Who publishes, for the record.  [default: you, as logged in]"
+    ),
+    options.reading,
+)
+_command(
+    "archive",
+    "versioning:archive",
+    "No new start finds an archived version by its name; executions that run it go on.",
+    click.argument("name", shell_complete=options.completed_by("published")),
+    click.argument("version"),
+    click.option("--undo", is_flag=True, help="Put it back in use."),
+    options.reading,
 )
 _command(
     "test",
@@ -262,6 +308,23 @@ _command(
     "Text is printed as it is, anything else as JSON.",
     options.execution(),
     options.step,
+    options.reading,
+)
+_command(
+    "versions",
+    "versioning:versions",
+    "With a NAME, only those of that process. Archived ones are marked.",
+    click.argument("name", required=False, shell_complete=options.completed_by("published")),
+    options.reading,
+)
+_command(
+    "diff",
+    "versioning:diff",
+    "Each is a file, or a published process as NAME or NAME@VERSION. Steps, input fields and outputs are "
+    "told one by one; spellings and order of keys do not count. Exit code 0 if they mean the same, 1 if "
+    "they differ, 2 if one cannot be read.",
+    click.argument("old", type=options.FILE, shell_complete=options.completed_by("files_or_published")),
+    click.argument("new", type=options.FILE, shell_complete=options.completed_by("files_or_published")),
     options.reading,
 )
 _command(

@@ -34,6 +34,7 @@ _EXECUTIONS = """
 _PROCESSES = (
     "SELECT DISTINCT name FROM definitions WHERE name >= ?1 AND name < ?1 || char(0x10ffff) ORDER BY 1"
 )
+_PUBLISHED = "SELECT DISTINCT name FROM versions WHERE name >= ?1 AND name < ?1 || char(0x10ffff) ORDER BY 1"
 _DEFINITION = """
     SELECT document FROM definitions WHERE hash IN (
         SELECT definition_hash FROM executions JOIN heads ON execution = number
@@ -62,6 +63,17 @@ def executions(given: Mapping[str, object], begin: str, statuses: Sequence[str])
 def processes(given: Mapping[str, object], begin: str, statuses: Sequence[str]) -> Completions:
     """Names of processes that the store knows."""
     return [CompletionItem(name) for (name,) in _read(given, _PROCESSES, begin)[:MOST]]
+
+
+def published(given: Mapping[str, object], begin: str, statuses: Sequence[str]) -> Completions:
+    """Names of processes that are published in the store."""
+    return [CompletionItem(name) for (name,) in _read(given, _PUBLISHED, begin)[:MOST]]
+
+
+def files_or_published(given: Mapping[str, object], begin: str, statuses: Sequence[str]) -> Completions:
+    """Files, or names of published processes where one begins so: shells offer one of the two."""
+    found = published(given, begin, statuses) if begin else []
+    return found or [CompletionItem(begin, type="file")]
 
 
 def steps(given: Mapping[str, object], begin: str, statuses: Sequence[str]) -> Completions:

@@ -53,7 +53,7 @@ def graph(tools: Tools, *, subject: str, form: str, db: Path, as_json: bool, no_
 def _subject(subject: str, db: Path) -> tuple[ProcessDefinition, Mapping[str, str] | None]:
     """The process that a file holds or an execution runs, and where its steps stand."""
     file = Path(subject)
-    if _is_file(file):
+    if is_file(file):
         return read_process(file, None)[0], None
     if file.suffix in (".yaml", ".yml", ".json") or len(file.parts) > 1:
         raise NotFound(f"there is no file {file}.", remedy="Check the path of the process.")
@@ -61,7 +61,8 @@ def _subject(subject: str, db: Path) -> tuple[ProcessDefinition, Mapping[str, st
     return found.definition, {step.id: str(step.status) for step in found.step_executions.values()}
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that is too long for one is none."""
     try:
         return path.is_file()
     except OSError as error:

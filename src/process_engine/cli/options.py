@@ -100,6 +100,10 @@ def optional_execution(*statuses: str) -> Callable[[Callback], Callback]:
 
 
 file = click.argument("file", type=FILE)
+files = click.argument("files", type=FILE, nargs=-1, required=True, metavar="FILE...")
+runnable = click.argument(
+    "file", type=FILE, metavar="FILE|NAME[@VERSION]", shell_complete=completed_by("files_or_published")
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 no_color = click.option("--no-color", is_flag=True, help="Print without colours, as with NO_COLOR set.")
 agents = click.option(

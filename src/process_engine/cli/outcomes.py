@@ -11,6 +11,8 @@ FAILED = 1
 REFUSED = 2
 CANCELLED = 3
 WAITING = 4
+# As `diff` and the like have it: it was looked at, and something was found.
+DIFFERENT = 1
 
 _BY_STATUS = {"completed": COMPLETED, "failed": FAILED, "cancelled": CANCELLED}
 # Of several executions the one tells that asks most for attention.

@@ -7,9 +7,13 @@ PROGRAM = "process-engine"
 COMMANDS: dict[str, dict[str, str]] = {
     "Run": {
         "validate": "Check a process without running it.",
+        "lint": "Look through processes for errors, warnings and notes.",
+        "fmt": "Bring processes into the canonical form; comments stay.",
         "run": "Run a process until it has ended.",
         "resume": "Go on with everything open in the store, or with one execution.",
         "retry": "Take a failed execution back, and go on where it failed.",
+        "publish": "Publish versions of processes, which never change from then on.",
+        "archive": "Take a published version out of use, or put it back.",
         "test": "Run the tests of processes, in virtual time and without calling anybody.",
         "demo": "Run an example against small agents on this machine.",
     },
@@ -19,6 +23,8 @@ COMMANDS: dict[str, dict[str, str]] = {
         "explain": "Say in a sentence what each unfinished execution waits for.",
         "events": "Show what happened in an execution, in order.",
         "output": "Print the outputs of an execution, or the output of one step.",
+        "versions": "List what is published, the newest versions first.",
+        "diff": "Say in words what changed from one process to another.",
         "graph": "Draw a process, or an execution as it stands.",
         "approvals": "List what people are asked to decide.",
     },

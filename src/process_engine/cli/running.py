@@ -14,9 +14,9 @@ from process_engine.cli.board import Board
 from process_engine.cli.detaching import Job, detach_job
 from process_engine.cli.driving import Driving, Options, drive_one, driving_by, engine_on, finish, tell_one
 from process_engine.cli.inputs import checked_input, gather_input
+from process_engine.cli.naming import name_in, process_to_run
 from process_engine.cli.reporting import Reporter
 from process_engine.cli.tools import Tools
-from process_engine.cli.validating import read_process
 from process_engine.definition.document import ProcessDefinition
 from process_engine.ids import ExecutionId, new_execution_id
 from process_engine.runtime.feed import InMemoryEventBus
@@ -35,8 +35,10 @@ def run(
     """Check a process and its input, then run it; nothing is written where one of them is refused."""
     if detach and options["no_wait"]:
         raise click.UsageError("--detach and --no-wait exclude each other: --detach returns at once anyway.")
-    agents_file, settings = read_agents(options["agents"], file)
-    definition, warnings = read_process(file, settings.keys(), channel_names(agents_file) or ())
+    agents_file, settings = read_agents(options["agents"], None if name_in(file) else file)
+    definition, warnings = process_to_run(
+        file, options["db"], settings.keys(), channel_names(agents_file) or ()
+    )
     given = gather_input(definition, document, fields)
     # Everything that can be refused is refused by now: only then a store is begun.
     checked_input(definition, given)

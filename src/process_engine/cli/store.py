@@ -9,7 +9,7 @@ from pathlib import Path
 from process_engine.clock import SystemClock
 from process_engine.core.events import Event
 from process_engine.core.evolve import restore
-from process_engine.errors import NotFound, StorageUnavailable
+from process_engine.errors import NotFound, StorageUnavailable, StoreLocked
 from process_engine.ids import ExecutionId
 from process_engine.repositories import connection as disk
 from process_engine.repositories import migrations
@@ -51,6 +51,25 @@ async def reading(db: Path) -> AsyncGenerator[SqliteRepository]:
     """
     repository = SqliteRepository(db)
     await repository.open(clock=SystemClock(), writer=False)
+    try:
+        yield repository
+    finally:
+        await repository.close()
+
+
+@asynccontextmanager
+async def changing(db: Path) -> AsyncGenerator[SqliteRepository]:
+    """The store, open for small changes, begun if there is none; beside whoever runs executions on it.
+
+    Raises:
+        StorageIncompatible: the file is no store that can be used; nothing was put beside it.
+    """
+    is_begun(db)
+    repository = SqliteRepository(db)
+    try:
+        await repository.open(clock=SystemClock())
+    except StoreLocked:
+        await repository.open(clock=SystemClock(), writer=False)
     try:
         yield repository
     finally:

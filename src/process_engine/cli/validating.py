@@ -24,7 +24,7 @@ from process_engine.errors import ConfigurationInvalid, DefinitionInvalid, NotFo
 def validate(tools: Tools, *, file: Path, agents: Path | None, as_json: bool, no_color: bool) -> int:
     """Check a process; 0 where it can be run, warnings or not."""
     content = read_text(file)
-    known, ways, remark = _known_names(agents, file)
+    known, ways, remark = known_names(agents, file)
     _, problems = load_definition(content, str(file), agents=known, channels=ways)
     valid = not has_errors(problems)
     if as_json:
@@ -39,10 +39,11 @@ def validate(tools: Tools, *, file: Path, agents: Path | None, as_json: bool, no
 
 def _document(problems: Iterable[Problem]) -> dict[str, object]:
     found = list(problems)
-    return {"valid": not has_errors(found), "problems": [_problem(problem) for problem in found]}
+    return {"valid": not has_errors(found), "problems": [problem_document(problem) for problem in found]}
 
 
-def _problem(problem: Problem) -> dict[str, object]:
+def problem_document(problem: Problem) -> dict[str, object]:
+    """A problem as `validate`, `lint` and `fmt` print it."""
     return {
         "code": problem.code,
         "level": problem.level,
@@ -89,7 +90,7 @@ def read_text(file: Path) -> bytes:
         ) from error
 
 
-def _known_names(
+def known_names(
     explicit: Path | None, file: Path
 ) -> tuple[Collection[str] | None, Collection[str] | None, str]:
     """The agents and channels to check against, None where they are not known; and a remark, or nothing."""

@@ -6,7 +6,7 @@ kept, so that later problems still point to the author's own line.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import cast
 
 from process_engine.definition.old_words import DECISIONS, OldWord, old_words, rewritten
@@ -23,7 +23,7 @@ _PLAIN = ("id", "type", "name", "form", "output", "depends_on")
 
 def normalise(document: Mapping, positions: Positions) -> list[Problem]:
     """Rewrite the document to the canonical form; the notes about it, in no particular order."""
-    rewriter = _Rewriter(positions)
+    rewriter = Rewriter(positions)
     rewriter.document(document)
     return rewriter.problems
 
@@ -41,7 +41,9 @@ def as_mappings(value: object) -> Iterator[tuple[int, Mapping]]:
                 yield index, cast("Mapping", item)
 
 
-class _Rewriter:
+class Rewriter:
+    """Rewrites a document in place; the hooks say how, for those who keep more of a text than its values."""
+
     def __init__(self, positions: Positions) -> None:
         self.problems: list[Problem] = []
         self._positions = positions
@@ -69,14 +71,36 @@ class _Rewriter:
         if old not in part:
             return
         origin = (*path, old)
-        value = part.pop(old)
         if new in part:
-            message = f"`{old}` and `{new}` mean the same, and both are given."
-            self._note("P112", "error", origin, message, f"Keep `{new}`.")
+            self._drop_second(part, path, old, new)
             return
-        part[new] = value
+        self._relabel(part, old, new)
         self._positions.move((*path, new), origin)
         self._note("P901", "info", origin, f"`{old}` is an old spelling.", f"Write `{new}`.")
+
+    def _drop_second(self, part: Mapping, path: Path, old: str, new: str, told: str = "") -> None:
+        del part[old]
+        message = f"`{told or old}` and `{new}` mean the same, and both are given."
+        self._note("P112", "error", (*path, *(told or old).split(".")), message, f"Keep `{new}`.")
+
+    # How a document is changed
+
+    def _relabel(self, part: Mapping, old: str, new: str) -> None:
+        part[new] = part.pop(old)
+
+    def _insert(self, part: Mapping, key: str, value: object, after: str) -> None:
+        part[key] = value
+
+    def _shorten(self, part: Mapping, key: str, value: object) -> None:
+        """Put `value`, which is in the mapping under the key, in its place."""
+        part[key] = value
+
+    def _remove_route(self, step: Mapping, routes: list[object], index: int) -> None:
+        """Remove what now stands as the step's `default_route`."""
+        del routes[index]
+
+    def _respell(self, value: str, words: Collection[OldWord]) -> str:
+        return rewritten(value, words)
 
     def _outputs(self, document: Mapping) -> None:
         named = as_mapping(document.get("outputs"))
@@ -91,7 +115,7 @@ class _Rewriter:
     def _step(self, step: Mapping, path: Path) -> None:
         self._drop_without_effect(step, path)
         if "type" not in step and "agent" in step and "message" in step:
-            step["type"] = "agent_task"
+            self._insert(step, "type", "agent_task", "id")
             suggestion = "Write `type: agent_task`."
             self._note("P903", "info", path, "A step with agent and message is an agent task.", suggestion)
         self._retry(step, path)
@@ -117,7 +141,7 @@ class _Rewriter:
             and policy["action"] in ("fail_process", "skip_step")
         ):
             word = str(policy["action"])
-            step["on_error"] = word
+            self._shorten(step, "on_error", word)
             suggestion = f"Write `on_error: {word}`."
             self._note("P904", "info", (*path, "on_error"), "A mapping is more than this needs.", suggestion)
 
@@ -127,12 +151,11 @@ class _Rewriter:
         if settings is None or settings.keys() != {"delay"}:
             return
         origin = (*path, "config", "delay")
-        del step["config"]
         if "delay" in step:
-            message = "`config.delay` and `delay` mean the same, and both are given."
-            self._note("P112", "error", origin, message, "Keep `delay`.")
+            self._drop_second(step, path, "config", "delay", "config.delay")
             return
-        step["delay"] = settings["delay"]
+        self._relabel(step, "config", "delay")
+        self._shorten(step, "delay", settings["delay"])
         self._positions.move((*path, "delay"), origin)
         self._note(
             "P901", "info", origin, "`config.delay` is an old spelling.", "Write `delay` in the step itself."
@@ -142,57 +165,47 @@ class _Rewriter:
         given = step.get("conditions")
         if not isinstance(given, list):
             return
-        origin = (*path, "conditions")
-        del step["conditions"]
         if "routes" in step:
-            message = "`conditions` and `routes` mean the same, and both are given."
-            self._note("P112", "error", origin, message, "Keep `routes`.")
+            self._drop_second(step, path, "conditions", "routes")
             return
-        routes: list[object] = []
-        for index, entry in enumerate(cast("list[object]", given)):
-            self._old_route(step, path, entry, index, routes)
-        step["routes"] = routes
-        suggestion = "Write `routes: [{condition, target}]` and `default_route`."
-        self._note("P902", "info", origin, "`conditions` is the old form of routes.", suggestion)
-
-    def _old_route(self, step: Mapping, path: Path, entry: object, index: int, routes: list[object]) -> None:
-        origin = (*path, "conditions", index)
-        route = as_mapping(entry)
-        is_default = route is not None and route.get("default") is True and "expression" not in route
-        if (
-            route is not None
-            and is_default
-            and "default_route" not in step
-            and route.keys() <= {"default", "next"}
-        ):
-            step["default_route"] = route.get("next")
-            self._positions.move((*path, "default_route"), (*origin, "next"))
-            return
-        position = len(routes)
-        self._positions.move((*path, "routes", position), origin)
-        routes.append(entry if route is None else self._renamed(route, (*path, "routes", position), origin))
-
-    def _renamed(self, route: Mapping, path: Path, origin: Path) -> Mapping:
-        words = {"expression": "condition", "next": "target"}
-        renamed: Mapping = {}
-        for key, value in route.items():
-            if key == "default" and value is False:
+        self._relabel(step, "conditions", "routes")
+        routes = cast("list[object]", given)
+        kept = 0
+        for index in range(len(routes)):
+            origin = (*path, "conditions", index)
+            route = as_mapping(routes[kept])
+            if route is not None and _is_default(route) and "default_route" not in step:
+                self._insert(step, "default_route", route.get("next"), "routes")
+                self._positions.move((*path, "default_route"), (*origin, "next"))
+                self._remove_route(step, routes, kept)
                 continue
-            renamed[words.get(key, key)] = value
-            if key in words:
-                self._positions.move((*path, words[key]), (*origin, key))
-        return renamed
+            self._positions.move((*path, "routes", kept), origin)
+            if route is not None:
+                self._old_route(route, (*path, "routes", kept), origin)
+            kept += 1
+        suggestion = "Write `routes: [{condition, target}]` and `default_route`."
+        message = "`conditions` is the old form of routes."
+        self._note("P902", "info", (*path, "conditions"), message, suggestion)
+
+    def _old_route(self, route: Mapping, path: Path, origin: Path) -> None:
+        if route.get("default") is False:
+            del route["default"]
+        for old, new in (("expression", "condition"), ("next", "target")):
+            if old in route and new in route:
+                self._drop_second(route, origin, old, new)
+            elif old in route:
+                self._relabel(route, old, new)
+                self._positions.move((*path, new), (*origin, old))
 
     # Expressions
 
     def _words(self, document: Mapping) -> None:
         """Rewrite what reads an approval in old words; what holds no expression is left alone."""
-        steps = [step for _, step in as_mappings(document.get("steps"))]
-        approvals = {str(step.get("id")) for step in steps if step.get("type") == "human_approval"}
+        approvals = approvals_of(document)
         if not approvals:
             return
         for index, step in as_mappings(document.get("steps")):
-            for key, value in step.items():
+            for key, value in list(step.items()):
                 if key not in _PLAIN and not key.startswith("x-"):
                     step[key] = self._modern(value, ("steps", index, key), approvals, key == "condition")
         for index, output in as_mappings(document.get("outputs")):
@@ -207,21 +220,31 @@ class _Rewriter:
             words = old_words(value, approvals, condition=condition) if condition or "{{" in value else []
             for word in words:
                 self._note_word(word, path)
-            return rewritten(value, words)
+            return self._respell(value, words) if words else value
         if isinstance(value, dict):
             members = cast("Mapping", value)
             is_route = path[2:3] == ("routes",)
-            return {
-                key: self._modern(below, (*path, key), approvals, is_route and key == "condition")
-                for key, below in members.items()
-            }
-        if isinstance(value, list):
+            for key, below in list(members.items()):
+                condition = is_route and key == "condition"
+                members[key] = self._modern(below, (*path, key), approvals, condition)
+        elif isinstance(value, list):
             items = cast("list[object]", value)
-            return [self._modern(item, (*path, n), approvals, False) for n, item in enumerate(items)]
-        return value
+            for number, item in enumerate(items):
+                items[number] = self._modern(item, (*path, number), approvals, False)
+        return cast("object", value)
 
     def _note_word(self, word: OldWord, path: Path) -> None:
         what = "A decision is never" if word.word in DECISIONS else "An approval has no"
         mark = self._positions.within(path, word.offset)
         message = f"{what} `{word.word}` any more; it is read as `{word.new}`."
         self.problems.append(Problem("P905", "info", message, *mark, f"Write `{word.new}`.", path=path))
+
+
+def approvals_of(document: Mapping) -> set[str]:
+    """The ids of the steps that ask people."""
+    steps = [step for _, step in as_mappings(document.get("steps"))]
+    return {str(step.get("id")) for step in steps if step.get("type") == "human_approval"}
+
+
+def _is_default(route: Mapping) -> bool:
+    return route.get("default") is True and route.keys() <= {"default", "next"}

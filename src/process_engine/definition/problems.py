@@ -103,6 +103,10 @@ CATALOGUE: dict[str, str] = {
     "P623": "A channel lacks what it needs",
     "P624": "A field that none of the channels uses",
     "P625": "An address that nothing can be sent to",
+    # P7xx: triggers, and several processes together
+    "P701": "Two triggers have the same id",
+    "P702": "Two processes have a trigger with the same id",
+    "P703": "Two files are the same version of a process",
     # P9xx: old forms
     "P901": "An old spelling of a key",
     "P902": "An old form of routes",

@@ -11,13 +11,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 
+import msgspec
+
 from process_engine.core.commands import AnyCommand
 from process_engine.core.events import Event
 from process_engine.core.state import ExecutionStatus, Snapshot
 from process_engine.core.transition import Transition
 from process_engine.core.values import BlobRef
 from process_engine.core.work import WorkItem, WorkKind, step_work
-from process_engine.errors import InternalError, NotFound, OwnershipLost, StorageUnavailable
+from process_engine.definition.versions import VersionKey, version_key
+from process_engine.errors import InternalError, NotFound, OwnershipLost, StorageUnavailable, VersionExists
 from process_engine.ids import DefinitionHash, ExecutionId, StepId
 from process_engine.repositories.records import (
     ANSWER,
@@ -37,6 +40,7 @@ from process_engine.runtime.ports import (
     InboxAnswer,
     InboxEntry,
     OpenApproval,
+    PublishedVersion,
     StoredDefinition,
 )
 
@@ -93,6 +97,9 @@ class Tables:
     rows: Rows = field(default_factory=Rows)
     definitions: dict[DefinitionHash, StoredDefinition] = field(
         default_factory=dict[DefinitionHash, StoredDefinition]
+    )
+    versions: dict[tuple[str, VersionKey], PublishedVersion] = field(
+        default_factory=dict[tuple[str, VersionKey], PublishedVersion]
     )
     inbox: list[str] = field(default_factory=list[str])
     answers: dict[int, str] = field(default_factory=dict[int, str])
@@ -176,6 +183,40 @@ class MemoryRepository:
         """Keep a definition under its hash; again is no change."""
         self._writing().definitions.setdefault(definition.hash, definition)
 
+    async def publish(
+        self, definition: StoredDefinition, *, at: datetime, by: str | None = None
+    ) -> PublishedVersion:
+        """Let the name and version of a definition stand for it, for good."""
+        _ = self.fence
+        place = (definition.name, version_key(definition.version))
+        there = self.tables.versions.get(place)
+        if there is not None and there.hash != definition.hash:
+            raise VersionExists(definition.name, definition.version, there.version)
+        if there is not None:
+            return there
+        self.tables.definitions.setdefault(definition.hash, definition)
+        made = PublishedVersion(
+            process=definition.name,
+            version=definition.version,
+            hash=definition.hash,
+            published_at=at,
+            published_by=by,
+        )
+        self.tables.versions[place] = made
+        return made
+
+    async def archive(self, name: str, version: str, *, at: datetime | None) -> PublishedVersion:
+        """Take a published version out of use, or, with None, back into it."""
+        _ = self.fence
+        key = _key(version)
+        there = self.tables.versions.get((name, key)) if key is not None else None
+        if key is None or there is None:
+            raise NotFound(f"version {version} of process {name} was never published.")
+        moment = (there.archived_at or at) if at is not None else None
+        archived = msgspec.structs.replace(there, archived_at=moment)
+        self.tables.versions[name, key] = archived
+        return archived
+
     # reading, one thing
 
     async def load(self, execution_id: ExecutionId) -> Snapshot | None:
@@ -199,6 +240,23 @@ class MemoryRepository:
         """The definition with this content hash."""
         _ = self.fence
         return self.tables.definitions.get(hash)
+
+    async def find_definition(self, name: str, version: str | None) -> StoredDefinition | None:
+        """The definition that a name stands for: the newest published one in use, or the one of `version`."""
+        _ = self.fence
+        key = None if version is None else _key(version)
+        if version is not None and key is None:
+            return None
+        own = {there: one for (process, there), one in self.tables.versions.items() if process == name}
+        if own:
+            usable = [there for there, one in own.items() if not one.is_archived and key in (None, there)]
+            return self.tables.definitions[own[max(usable)].hash] if usable else None
+        drafts = [
+            one
+            for one in self.tables.definitions.values()
+            if one.name == name and version in (None, one.version)
+        ]
+        return drafts[-1] if drafts else None
 
     async def load_blob(self, ref: BlobRef) -> bytes | None:
         """The JSON text of a large value."""
@@ -224,6 +282,13 @@ class MemoryRepository:
             if (status is None or line.status == status) and (process is None or line.process == process)
         )
         return list(islice(wanted, max(limit, 0)))
+
+    async def versions(self, name: str | None = None, *, limit: int = 1000) -> Sequence[PublishedVersion]:
+        """The published versions of one process, or of all by name; the newest first."""
+        _ = self.fence
+        wanted = [place for place in self.tables.versions if name in (None, place[0])]
+        newest_first = sorted(wanted, key=lambda place: (place[0], *(-number for number in place[1])))
+        return [self.tables.versions[place] for place in newest_first[: max(limit, 0)]]
 
     async def resolve(self, prefix: str) -> Sequence[ExecutionId]:
         """Ids that begin with `prefix`, in their order, at most 10."""
@@ -326,6 +391,13 @@ class MemoryRepository:
 
 def _taken(execution: ExecutionId, sequence: int) -> InternalError:
     return InternalError(f"event {execution}/{sequence} is there already; nothing was written.")
+
+
+def _key(version: str) -> VersionKey | None:
+    try:
+        return version_key(version)
+    except ValueError:
+        return None
 
 
 def _after(lines: Iterable[ExecutionSummary], id: ExecutionId) -> Iterable[ExecutionSummary]:

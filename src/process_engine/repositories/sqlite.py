@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, cast
+from typing import Literal, NamedTuple, Protocol, TypeVar, cast
 
 import apsw
 
@@ -17,10 +17,11 @@ from process_engine.core.state import ExecutionStatus, Snapshot
 from process_engine.core.transition import Transition
 from process_engine.core.values import INLINE_LIMIT_BYTES, BlobRef
 from process_engine.core.work import WorkItem
+from process_engine.definition.versions import version_key
 from process_engine.errors import NotFound, OwnershipLost, StorageUnavailable
 from process_engine.ids import DefinitionHash, ExecutionId
 from process_engine.repositories import connection as disk
-from process_engine.repositories import migrations, queries
+from process_engine.repositories import migrations, publications, queries
 from process_engine.repositories.connection import MEMORY, Cursor, Row, SqlValue
 from process_engine.repositories.lock import StoreLock
 from process_engine.repositories.reader import Reader
@@ -35,10 +36,12 @@ from process_engine.runtime.ports import (
     InboxAnswer,
     InboxEntry,
     OpenApproval,
+    PublishedVersion,
     StoredDefinition,
 )
 
 Synchronous = Literal["FULL", "NORMAL", "OFF"]
+Answer = TypeVar("Answer")
 
 # 256 KiB: from here on copying large values into the log takes milliseconds, which the event loop is spared.
 _HEAVY_BYTES = 256 * 1024
@@ -223,9 +226,26 @@ class SqliteRepository:
 
     async def save_definition(self, definition: StoredDefinition) -> None:
         """Keep a definition under its hash; again is no change."""
-        row = (definition.hash, definition.name, definition.version, definition.document)
-        sql = "INSERT OR IGNORE INTO definitions VALUES (?, ?, ?, CAST(? AS TEXT))"
-        await self._writer().transact(lambda cursor: cursor.execute(sql, row))
+        await self._writer().transact(lambda cursor: publications.save(cursor, definition))
+
+    async def publish(
+        self, definition: StoredDefinition, *, at: datetime, by: str | None = None
+    ) -> PublishedVersion:
+        """Let the name and version of a definition stand for it, for good. Works from a reader.
+
+        Raises:
+            VersionExists: the version is published with other content. Nothing was written.
+        """
+        key = version_key(definition.version)
+        return await self._change(lambda cursor: publications.publish(cursor, definition, key, at, by))
+
+    async def archive(self, name: str, version: str, *, at: datetime | None) -> PublishedVersion:
+        """Take a published version out of use, or, with None, back into it. Works from a reader.
+
+        Raises:
+            NotFound: it was never published.
+        """
+        return await self._change(lambda cursor: publications.archive(cursor, name, version, at))
 
     # reading, one thing
 
@@ -244,6 +264,12 @@ class SqliteRepository:
         for name, version, document in cast("list[tuple[str, str, bytes]]", rows):
             return StoredDefinition(hash=hash, name=name, version=version, document=document)
         return None
+
+    async def find_definition(self, name: str, version: str | None) -> StoredDefinition | None:
+        """The definition that a name stands for: the newest published one in use, or the one of `version`."""
+        opening, query = self._opened(), publications.found(name, version)
+        rows = await opening.near.read(*query) if query is not None else []
+        return publications.definition_of(rows[0]) if rows else None
 
     async def load_blob(self, ref: BlobRef) -> bytes | None:
         """The JSON text of a large value."""
@@ -265,6 +291,11 @@ class SqliteRepository:
         """Executions, the one that was stored last first; none after a `before` that is unknown."""
         rows = await self._opened().far.read(*queries.executions(status, process, before, max(limit, 0)))
         return [queries.summary(row) for row in rows]
+
+    async def versions(self, name: str | None = None, *, limit: int = 1000) -> Sequence[PublishedVersion]:
+        """The published versions of one process, or of all by name; the newest first."""
+        rows = await self._opened().far.read(*publications.versions(name, max(limit, 0)))
+        return [publications.version_of(row) for row in rows]
 
     async def resolve(self, prefix: str) -> Sequence[ExecutionId]:
         """Ids that begin with `prefix`, in their order, at most 10."""
@@ -330,10 +361,15 @@ class SqliteRepository:
             sql = "INSERT INTO inbox (arrived_at, command) VALUES (?, ?) RETURNING id"
             return cast("int", cursor.execute(sql, row).fetchall()[0][0])
 
+        return await self._change(add)
+
+    async def _change(self, write: Callable[[Cursor], Answer]) -> Answer:
+        """One small transaction, of a reader too: beside the commits of whoever runs executions."""
+        opening = self._opened()
         if opening.writer is not None:
-            return await opening.writer.transact(add)
+            return await opening.writer.transact(write)
         assert opening.reader is not None
-        return await opening.reader.write(add)
+        return await opening.reader.write(write)
 
     async def inbox(self, *, limit: int = 100) -> Sequence[InboxEntry]:
         """Commands without an answer, oldest first. An empty inbox costs one look into a small index."""

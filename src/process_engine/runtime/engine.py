@@ -40,11 +40,17 @@ from process_engine.runtime.loop import Loop
 from process_engine.runtime.outputs import OutputStorage
 from process_engine.runtime.ownership import interruption_of, take_over
 from process_engine.runtime.plans import Plans
-from process_engine.runtime.ports import Clock, ExecutionRepository, ExecutionSummary, OpenApproval
+from process_engine.runtime.ports import (
+    Clock,
+    ExecutionRepository,
+    ExecutionSummary,
+    OpenApproval,
+)
 from process_engine.runtime.registry import StepHandlerRegistry
 from process_engine.runtime.settling import has_nothing_due, has_settled
 from process_engine.runtime.steps import StepRunner
 from process_engine.runtime.timers import Alarm, Timers
+from process_engine.runtime.versions import Publishing, Versions
 from process_engine.runtime.view import ProcessExecution, view
 
 log = logging.getLogger(__name__)
@@ -58,7 +64,7 @@ Preflight = Callable[[ProcessDefinition], None]
 Predicate = Callable[[Execution], bool]
 
 
-class Engine:
+class Engine(Publishing):
     """Runs executions on one store, from entering it to leaving it.
 
     Entering takes the store over and, with `recover`, goes on with everything open in it; with `serve_inbox`
@@ -91,6 +97,7 @@ class Engine:
         self._recover = recover
         self._serve_inbox = serve_inbox
         self._plans = Plans(repositories)
+        self._versions = Versions(repositories, self._clock)
         self._timers = Timers(self._clock)
         self._alarms: dict[tuple[ExecutionId, str], Alarm] = {}
         self._watchers: dict[ExecutionId, list[tuple[Predicate, asyncio.Future[Execution]]]] = {}

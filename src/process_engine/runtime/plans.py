@@ -28,12 +28,7 @@ class Plans:
             self._plans.move_to_end(definition.content_hash)
             return known
         plan = compile_plan(definition)
-        stored = StoredDefinition(
-            hash=plan.hash,
-            name=definition.name,
-            version=definition.version,
-            document=definition.canonical_json(),
-        )
+        stored = to_store(definition)
         await self._repository.save_definition(stored)
         return self._keep(plan)
 
@@ -55,17 +50,35 @@ class Plans:
         stored = await self._repository.load_definition(definition_hash)
         if stored is None:
             raise NotFound(f"the store holds no definition {definition_hash}.")
-        try:
-            definition = ProcessDefinition.from_canonical(stored.document)
-        except ValueError as fault:
-            raise StorageIncompatible(
-                f"the stored definition {definition_hash} cannot be read.",
-                remedy="Restore the database from a backup, or open it with the version that wrote it.",
-            ) from fault
-        return self._keep(compile_plan(definition))
+        return self._keep(compile_plan(from_store(stored)))
 
     def _keep(self, plan: Plan) -> Plan:
         self._plans[plan.hash] = plan
         while len(self._plans) > MOST_PLANS:
             self._plans.popitem(last=False)
         return plan
+
+
+def to_store(definition: ProcessDefinition) -> StoredDefinition:
+    """A definition as a store keeps it."""
+    return StoredDefinition(
+        hash=definition.content_hash,
+        name=definition.name,
+        version=definition.version,
+        document=definition.canonical_json(),
+    )
+
+
+def from_store(stored: StoredDefinition) -> ProcessDefinition:
+    """The definition that a store has kept.
+
+    Raises:
+        StorageIncompatible: what the store holds is no definition of this version.
+    """
+    try:
+        return ProcessDefinition.from_canonical(stored.document)
+    except ValueError as fault:
+        raise StorageIncompatible(
+            f"the stored definition {stored.hash} cannot be read.",
+            remedy="Restore the database from a backup, or open it with the version that wrote it.",
+        ) from fault

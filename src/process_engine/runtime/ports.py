@@ -297,6 +297,24 @@ class StoredDefinition(msgspec.Struct, frozen=True, kw_only=True):
     document: bytes
 
 
+class PublishedVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """A version of a process that stands for one definition, for good: the one with this hash.
+
+    An archived version is found by no new start; executions that run it go on.
+    """
+
+    process: str
+    version: str
+    hash: DefinitionHash
+    published_at: datetime
+    published_by: str | None = None
+    archived_at: datetime | None = None
+
+    @property
+    def is_archived(self) -> bool:
+        return self.archived_at is not None
+
+
 class OpenApproval(msgspec.Struct, frozen=True, kw_only=True):
     """A question that people have not answered yet: which step of which execution asks, and what."""
 
@@ -380,6 +398,30 @@ class ExecutionRepository(Protocol):
         """Keep a definition as an unpublished draft under its hash; again is no change."""
         ...
 
+    async def publish(
+        self, definition: StoredDefinition, *, at: datetime, by: str | None = None
+    ) -> PublishedVersion:
+        """Let the name and version of a definition stand for it, for good; durable on return.
+
+        The definition is kept as `save_definition` does. With the same content again nothing changes, and
+        the answer is what is there. Works from a reader, beside the process that runs executions.
+
+        Raises:
+            VersionExists: the version is published with other content. Nothing was written.
+            ValueError: the version is none, which no checked definition has.
+        """
+        ...
+
+    async def archive(self, name: str, version: str, *, at: datetime | None) -> PublishedVersion:
+        """Take a published version out of use, or, with None, back into it. Works from a reader.
+
+        Archiving an archived one changes nothing.
+
+        Raises:
+            NotFound: it was never published.
+        """
+        ...
+
     # reading, one thing
     async def load(self, execution_id: ExecutionId) -> Snapshot | None:
         """The committed state of an execution, None if there is none."""
@@ -391,6 +433,14 @@ class ExecutionRepository(Protocol):
 
     async def load_definition(self, hash: DefinitionHash) -> StoredDefinition | None:
         """The definition with this content hash."""
+        ...
+
+    async def find_definition(self, name: str, version: str | None) -> StoredDefinition | None:
+        """The definition that a name stands for: the newest version that is published and not archived.
+
+        With a `version` only that one. Where nothing of the name was ever published, the draft that was kept
+        last, of that version if one is named. Versions compare as numbers: 1.10 comes after 1.9.
+        """
         ...
 
     async def load_blob(self, ref: BlobRef) -> bytes | None:
@@ -408,6 +458,10 @@ class ExecutionRepository(Protocol):
     ) -> Sequence[ExecutionSummary]:
         """Executions, newest first; `before` continues after the last one of a page (none after an unknown
         one)."""
+        ...
+
+    async def versions(self, name: str | None = None, *, limit: int = 1000) -> Sequence[PublishedVersion]:
+        """The published versions of one process, or of all by name; the newest first, archived ones too."""
         ...
 
     async def resolve(self, prefix: str) -> Sequence[ExecutionId]:

@@ -25,6 +25,7 @@ from process_engine.runtime.ports import (
     InboxAnswer,
     InboxEntry,
     OpenApproval,
+    PublishedVersion,
     StoredDefinition,
 )
 from process_engine.testing.disks import all_of, run_now
@@ -33,7 +34,7 @@ T = TypeVar("T")
 AttemptKey = tuple[ExecutionId, str, int, int]
 
 COMMIT = "commit"
-WRITES = frozenset({COMMIT, "save_definition", "answer", "open"})
+WRITES = frozenset({COMMIT, "save_definition", "publish", "archive", "answer", "open"})
 
 
 class ProcessGone(BaseException):
@@ -151,6 +152,16 @@ class SimulatedStore:
         """As the repository."""
         await self._ask("save_definition", lambda: self._repository.save_definition(definition))
 
+    async def publish(
+        self, definition: StoredDefinition, *, at: datetime, by: str | None = None
+    ) -> PublishedVersion:
+        """As the repository."""
+        return await self._ask("publish", lambda: self._repository.publish(definition, at=at, by=by))
+
+    async def archive(self, name: str, version: str, *, at: datetime | None) -> PublishedVersion:
+        """As the repository."""
+        return await self._ask("archive", lambda: self._repository.archive(name, version, at=at))
+
     # reading, one thing
 
     async def load(self, execution_id: ExecutionId) -> Snapshot | None:
@@ -166,6 +177,10 @@ class SimulatedStore:
     async def load_definition(self, hash: DefinitionHash) -> StoredDefinition | None:
         """As the repository."""
         return await self._ask("load_definition", lambda: self._repository.load_definition(hash))
+
+    async def find_definition(self, name: str, version: str | None) -> StoredDefinition | None:
+        """As the repository."""
+        return await self._ask("find_definition", lambda: self._repository.find_definition(name, version))
 
     async def load_blob(self, ref: BlobRef) -> bytes | None:
         """As the repository."""
@@ -186,6 +201,10 @@ class SimulatedStore:
             "list",
             lambda: self._repository.list(status=status, process=process, limit=limit, before=before),
         )
+
+    async def versions(self, name: str | None = None, *, limit: int = 1000) -> Sequence[PublishedVersion]:
+        """As the repository."""
+        return await self._ask("versions", lambda: self._repository.versions(name, limit=limit))
 
     async def resolve(self, prefix: str) -> Sequence[ExecutionId]:
         """As the repository."""

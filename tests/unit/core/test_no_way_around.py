@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from process_engine.core import events as e
 from process_engine.core.approvals import Ruling
-from process_engine.definition.document import HumanApproval, ProcessDefinition
+from process_engine.definition.document import Gateway, HumanApproval, ProcessDefinition
 from process_engine.errors import CommandRejected
 from process_engine.testing.executions import Story, execution_of
 
@@ -139,3 +139,104 @@ def _was_given(step: HumanApproval, own: list[e.StepEvent]) -> bool:
     if rejections >= step.rejections_needed:
         return step.on_reject == "continue"
     return len(said) - rejections >= step.required_approvals
+
+
+# ---------------------------------------------------------------- with gateways, by all paths there are
+
+
+@st.composite
+def routed(draw: st.DrawFn) -> ProcessDefinition:
+    """Up to eight steps; gateways send on to later ones, which may wait for others besides."""
+    names = (*NAMES, "g", "h")[: draw(st.integers(3, 8))]
+    steps: list[dict[str, object]] = []
+    for number, name in enumerate(names):
+        behind = names[number + 1 :]
+        kinds = [APPROVAL, WORK, SHAPE, *[gateways(behind)] * 2 * bool(behind)]
+        step = draw(APPROVAL if number == 0 else st.one_of(kinds))
+        before = draw(st.sets(st.sampled_from(names[:number]), max_size=2)) if number else set[str]()
+        steps.append({"id": name, **step, "depends_on": sorted(before), "join": draw(joins(len(before)))})
+    return ProcessDefinition.model_validate({"name": "p", "steps": steps})
+
+
+def gateways(targets: tuple[str, ...]) -> st.SearchStrategy[dict[str, object]]:
+    route = st.fixed_dictionaries(
+        {"target": st.sampled_from(targets), "condition": st.sampled_from(["true", "false", "1 == 1"])}
+    )
+    return st.fixed_dictionaries(
+        {
+            "type": st.just("gateway"),
+            "gateway_type": st.sampled_from(["exclusive", "inclusive", "parallel"]),
+            "routes": st.lists(route, min_size=1, max_size=3, unique_by=lambda one: one["target"]),
+        },
+        optional={"default_route": st.sampled_from(targets), "on_error": st.just("skip_step")},
+    )
+
+
+def inevitable(definition: ProcessDefinition) -> dict[str, set[str]]:
+    """For each step those before it that are on every path to it, as the document alone tells.
+
+    Steps are listed behind all that lead to them, so one pass is enough.
+    """
+    sources = {step.id: set(step.depends_on) for step in definition.steps}
+    for step in definition.steps:
+        if isinstance(step, Gateway):
+            for target in {route.target for route in step.routes} | {step.default_route or step.id}:
+                sources[target] |= {step.id} - {target}
+    found: dict[str, set[str]] = {}
+    for step in definition.steps:
+        ways = [found[source] | {source} for source in sources[step.id]]
+        found[step.id] = set[str].intersection(*ways) if ways else set()
+    return found
+
+
+@settings(max_examples=MANY, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(routed(), st.data())
+def test_no_path_through_gateways_leads_around_an_approval(
+    definition: ProcessDefinition, data: st.DataObject
+):
+    run = execution_of(definition).started()
+    for _ in range(MOVES):
+        if run.status.is_final:
+            break
+        with suppress(CommandRejected):
+            run = moved(run, data)
+
+    before = inevitable(definition)
+    for place, event in enumerate(run.history):
+        if isinstance(event, e.StepStarted):
+            past = run.history[:place]
+            passed = {source: _lets_pass(definition, source, past) for source in before[event.step_id]}
+            assert all(passed.values()), f"{event.step_id} started, and on every path to it: {passed}"
+
+
+def test_what_is_inevitable_is_told_from_the_document():
+    definition = ProcessDefinition.model_validate(
+        {
+            "name": "p",
+            "steps": [
+                {"id": "ask", "type": "human_approval"},
+                {
+                    "id": "choose",
+                    "type": "gateway",
+                    "depends_on": "ask",
+                    "routes": [{"condition": "true", "target": "left"}],
+                    "default_route": "right",
+                },
+                {"id": "left", "type": "transform", "value": 1},
+                {"id": "right", "type": "transform", "value": 1},
+                {"id": "both", "type": "transform", "value": 1, "depends_on": ["left", "right"]},
+                {"id": "other", "type": "transform", "value": 1},
+                {"id": "end", "type": "transform", "value": 1, "depends_on": ["both", "other"]},
+            ],
+        }
+    )
+
+    assert inevitable(definition) == {
+        "ask": set(),
+        "choose": {"ask"},
+        "left": {"ask", "choose"},
+        "right": {"ask", "choose"},
+        "both": {"ask", "choose"},
+        "other": set(),
+        "end": set(),
+    }

@@ -15,6 +15,7 @@ from process_engine.definition.checking import (
     graph_rules,
     policy_rules,
     step_rules,
+    trigger_rules,
     type_rules,
 )
 from process_engine.definition.checking.context import Context
@@ -65,6 +66,7 @@ RULES: tuple[Rule, ...] = (
     step_rules.agents,
     step_rules.timers,
     step_rules.schemas,
+    trigger_rules.duplicate_triggers,
     approval_rules.reminders,
     approval_rules.escalations,
     approval_rules.enough_people,

@@ -14,8 +14,9 @@ from process_engine.core.values import NULL, BlobRef
 from process_engine.core.work import WorkItem
 from process_engine.ids import DefinitionHash, ExecutionId
 from process_engine.runtime.ports import ExecutionRepository, InboxAnswer, StoredDefinition
-from process_engine.testing.repository_contract.bench import UNKNOWN, Bench
+from process_engine.testing.repository_contract.bench import UNKNOWN
 from process_engine.testing.repository_contract.histories import PREFIXES, Batch, unwritable_command
+from process_engine.testing.repository_contract.publishing import PublishingOperations
 from process_engine.testing.repository_contract.samples import NOON, owed
 from process_engine.testing.repository_contract.sides import (
     Both,
@@ -34,7 +35,7 @@ _LIMITS = (0, 1, 2, 4, 1000, 1000)
 _SIZES = (0, 1, 1, 1, 2, 3, 6)
 
 
-class Operations(Bench):
+class Operations(PublishingOperations):
     """One method for each thing that can be done to a store."""
 
     async def fence(self) -> None:

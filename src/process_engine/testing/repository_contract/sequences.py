@@ -19,6 +19,7 @@ from process_engine.testing.repository_contract.coverage import ACCEPTED, REFUSE
 from process_engine.testing.repository_contract.expectations import ContractBroken, StoreAt
 from process_engine.testing.repository_contract.histories import PREFIXES
 from process_engine.testing.repository_contract.operations import Operations
+from process_engine.testing.repository_contract.publishing import VERSIONS
 from process_engine.testing.repository_contract.sides import (
     ALL,
     Both,
@@ -49,6 +50,10 @@ _WEIGHTS = {
     "refuse_commit": 8,
     "act_overtaken": 2,
     "save_definition": 3,
+    "publish": 3,
+    "archive": 2,
+    "find_definition": 2,
+    "versions": 1,
     "load": 3,
     "load_many": 2,
     "load_definition": 2,
@@ -249,6 +254,9 @@ class Comparison:
         await self._same(pair, "open_executions", lambda store, _: open_executions(store))
         await self._same(pair, "attempts", lambda store, _: attempts(store))
         await self._same(pair, "approvals", lambda store, _: store.approvals(limit=ALL))
+        await self._same(pair, "versions", lambda store, _: store.versions(limit=ALL))
+        for name in VERSIONS:
+            await self._same(pair, f"find_definition {name}", _finding(name, None))
         page = self._operations.rng.randint(1, 9)
         await self._same(pair, f"timers, {page} at a time", lambda store, _: timers(store, page))
         await self._same(pair, "inbox", self._inbox)
@@ -271,6 +279,9 @@ class Comparison:
         for one in self._author.definitions:
             hash = one.content_hash
             await self._same(pair, f"load_definition {one.name}", _loading_definition(hash))
+        for name, versions in VERSIONS.items():
+            for version in versions:
+                await self._same(pair, f"find_definition {name}@{version}", _finding(name, version))
 
     async def _new_events(self, pair: Pair) -> None:
         known = self._operations.positions
@@ -308,6 +319,10 @@ def _loading_blob(name: str, text: bytes) -> Question[object]:
 
 def _loading_definition(hash: DefinitionHash) -> Question[object]:
     return lambda store, _: store.load_definition(hash)
+
+
+def _finding(name: str, version: str | None) -> Question[object]:
+    return lambda store, _: store.find_definition(name, version)
 
 
 def _resolving(prefix: str) -> Question[object]:

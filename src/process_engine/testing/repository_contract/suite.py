@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+from process_engine.testing.repository_contract.publishing import VersionPromises
 from process_engine.testing.repository_contract.reading import (
     EventPromises,
     InboxPromises,
@@ -27,6 +28,7 @@ class RepositoryContract(
     WorkPromises,
     ListPromises,
     InboxPromises,
+    VersionPromises,
 ):
     """Every promise of an `ExecutionRepository`, for pytest: inherit it and write `store_at`.
 
