@@ -12,6 +12,7 @@ from process_engine.handlers.human_approval import HumanApprovalHandler
 from process_engine.handlers.notification import NotificationHandler
 from process_engine.handlers.timer import TimerHandler
 from process_engine.handlers.transform import TransformHandler
+from process_engine.handlers.wait_for_event import WaitForEventHandler
 from process_engine.repositories.memory import MemoryRepository
 from process_engine.repositories.sqlite import SqliteRepository as ProcessExecutionRepository
 from process_engine.runtime.feed import EventBus, EventFeed, InMemoryEventBus
@@ -53,5 +54,6 @@ __all__ = [
     "StepHandlerRegistry",
     "TimerHandler",
     "TransformHandler",
+    "WaitForEventHandler",
     "built_in_handlers",
 ]

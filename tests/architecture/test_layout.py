@@ -2,7 +2,7 @@ import process_engine
 from tests.architecture.places import ROOT, SOURCE, TESTS
 
 # Longer than this and nobody reads a file from top to bottom.
-LONGEST_FILE_LINES = 600
+LONGEST_FILE_LINES = 650
 
 
 def test_the_package_under_test_is_the_one_in_src():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
 
 from process_engine.core.commands import AnyCommand
 from process_engine.core.events import Event
+from process_engine.core.mailbox import NewEvent, PublishedEvent
 from process_engine.core.state import ExecutionStatus, Snapshot
 from process_engine.core.transition import Transition
 from process_engine.core.values import BlobRef
@@ -26,6 +27,8 @@ from process_engine.runtime.ports import (
     InboxAnswer,
     InboxEntry,
     OpenApproval,
+    OpenWait,
+    Posted,
     PublishedVersion,
     StoredDefinition,
 )
@@ -387,6 +390,68 @@ class SaysThatItMayHaveWritten(MemoryRepository):
             raise InternalError(error.message) from error
 
 
+class ShowsOldMail(MemoryRepository):
+    """An execution sees what was published before it began."""
+
+    async def post(
+        self, events: Sequence[NewEvent], blobs: Mapping[str, bytes], fence: Fence
+    ) -> Sequence[Posted]:
+        posted = await super().post(events, blobs, fence)
+        for mail in self.tables.mailbox.values():
+            mail.executions = 10**6
+        return posted
+
+
+class PublishesRepeatedEvents(MemoryRepository):
+    """The last event under an id counts, not the first."""
+
+    async def post(
+        self, events: Sequence[NewEvent], blobs: Mapping[str, bytes], fence: Fence
+    ) -> Sequence[Posted]:
+        for event in events:
+            self.tables.mailbox.pop(event.id, None)
+        return await super().post(events, blobs, fence)
+
+
+class LetsTheOvertakenPublish(MemoryRepository):
+    """Whoever publishes is believed to own the store."""
+
+    async def post(
+        self, events: Sequence[NewEvent], blobs: Mapping[str, bytes], fence: Fence
+    ) -> Sequence[Posted]:
+        return await super().post(events, blobs, self.tables.epoch)
+
+
+class SkipsAnEventBetweenPages(MemoryRepository):
+    """The first event behind a place is left out."""
+
+    async def mail(
+        self, name: str, execution_id: ExecutionId, *, after: int = 0, limit: int = 100
+    ) -> Sequence[PublishedEvent]:
+        found = await super().mail(name, execution_id, after=after, limit=limit + 1)
+        return found[1:] if after else found[:limit]
+
+
+class ClearsTheNewest(MemoryRepository):
+    """Of what is old, the newest goes first."""
+
+    async def clear_mail(self, before: datetime, *, limit: int) -> int:
+        self.tables.mailbox = dict(reversed(self.tables.mailbox.items()))
+        old = [id for id, mail in self.tables.mailbox.items() if mail.published.event.published_at < before]
+        for id in old[:limit]:
+            del self.tables.mailbox[id]
+        self.tables.mailbox = dict(reversed(self.tables.mailbox.items()))
+        return len(old[:limit])
+
+
+class LosesTheLastWait(MemoryRepository):
+    """The last wait for an event is not told."""
+
+    async def waits(self) -> AsyncIterator[OpenWait]:
+        for wait in [wait async for wait in super().waits()][:-1]:
+            yield wait
+
+
 BROKEN: tuple[type[MemoryRepository], ...] = (
     LosesATimer,
     KeepsASettledTimer,
@@ -426,4 +491,10 @@ BROKEN: tuple[type[MemoryRepository], ...] = (
     AnswersOutOfOrder,
     RoundsLargeValues,
     SaysThatItMayHaveWritten,
+    ShowsOldMail,
+    PublishesRepeatedEvents,
+    LetsTheOvertakenPublish,
+    SkipsAnEventBetweenPages,
+    ClearsTheNewest,
+    LosesTheLastWait,
 )

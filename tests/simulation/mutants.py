@@ -18,6 +18,7 @@ from process_engine.core.work import WorkKind
 from process_engine.errors import CommandRejected
 from process_engine.repositories.memory import MemoryRepository
 from process_engine.runtime import inbox, ownership
+from process_engine.runtime.alarms import Alarms
 from process_engine.runtime.engine import Engine
 from process_engine.runtime.feed import InMemoryEventBus
 from process_engine.runtime.loop import Loop
@@ -371,7 +372,7 @@ def attempt_never_times_out(patch: Patch):
 
 @mutant
 def early_timer_not_armed_again(patch: Patch):
-    patch.setattr(Engine, "_rearm", lambda self, command, execution: None)
+    patch.setattr(Alarms, "rearm", lambda self, command, execution: None)
 
 
 @mutant

@@ -130,6 +130,7 @@ DOCUMENTS: Mapping[str, tuple[str | bytes, ...]] = {
     "P310": (_says("{{ execution.uid }}"),),
     "P311": (_asks("input.words"),),
     "P312": (_asks("1 > 2"),),
+    "P313": (_says("{{ event.order }}"),),
     "P401": (
         _steps("id: choose; type: gateway"),
         _steps("id: choose; type: gateway; default_route: wait", _WAIT),
@@ -180,6 +181,9 @@ DOCUMENTS: Mapping[str, tuple[str | bytes, ...]] = {
     "P701": (_steps(_WAIT, more="triggers:\n  - {id: by-hand, type: manual}\n" + _BY_HAND),),
     "P702": (_steps(_WAIT, head="name: other\n", more="triggers:\n" + _BY_HAND),),
     "P703": (_steps(_WAIT, more="description: not the same\n"),),
+    "P613": (_steps("id: paid; type: wait_for_event; event: ' '"),),
+    "P614": (_steps("id: paid; type: wait_for_event; event: paid; match: input.words > 9", more=_INPUT),),
+    "P615": (_steps("id: paid; type: wait_for_event; event: paid; timeout_action: skip"),),
     "P901": (_steps("id: wait; type: timer; duration: 1s"),),
     "P902": (_steps("id: choose; type: gateway; conditions: [{default: true, next: wait}]", _WAIT),),
     "P903": (_steps("id: draft; agent: writer; message: m"),),

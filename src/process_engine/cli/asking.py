@@ -9,7 +9,7 @@ from pathlib import Path
 from process_engine.cli.holder import holder_of
 from process_engine.cli.told_errors import ToldError, error_as_told
 from process_engine.clock import SystemClock
-from process_engine.core.commands import AnyCommand
+from process_engine.core.commands import InboxCommand
 from process_engine.errors import StoreLocked
 from process_engine.repositories.sqlite import SqliteRepository
 from process_engine.runtime.ports import InboxAnswer
@@ -28,7 +28,7 @@ class Request:
         self.entry_id = entry_id
 
     @classmethod
-    async def leave(cls, reader: SqliteRepository, command: AnyCommand) -> Request:
+    async def leave(cls, reader: SqliteRepository, command: InboxCommand) -> Request:
         """Leave the command; it is durable on return."""
         return cls(reader, await reader.submit(command))
 

@@ -129,6 +129,10 @@ class Board:
                 row.note = f"{event.failure.code}: {event.failure.message}"
             case e.StepWaiting():
                 row.status, row.due = StepStatus.WAITING, event.due
+                if event.event is not None:
+                    row.note = f"for event {event.event}"
+            case e.EventReceived():
+                row.note = f"event {event.event}"
             case e.StepWaitingApproval():
                 row.status, row.due = StepStatus.WAITING_APPROVAL, event.due
             case _:

@@ -406,6 +406,22 @@ _command(
 )
 
 _command(
+    "publish-event",
+    "publishing:publish_event",
+    "It is kept for 7 days, for whoever waits for it now or later. Works while another process runs "
+    "executions on the store, too; where nobody does, `resume` goes on with what waits for it.",
+    click.argument("name", metavar="NAME"),
+    click.option("--data", metavar="JSON", help="Its payload: any JSON, or @FILE that holds it."),
+    click.option("--execution", metavar="ID", help="Only this execution may take it."),
+    click.option(
+        "--id",
+        "event_id",
+        metavar="EVENT",
+        help="Its own id: published again under it, it is no change.  [default: a new one]",
+    ),
+    options.reading,
+)
+_command(
     "pause",
     "controlling:pause",
     "Works on an execution that runs in another terminal, too.",

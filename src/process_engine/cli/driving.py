@@ -25,7 +25,7 @@ from process_engine.cli.interruption import Interruption, Stopped
 from process_engine.cli.printing import print_document
 from process_engine.cli.screen import Screen
 from process_engine.cli.store import is_begun
-from process_engine.cli.summary import command_line, decision_lines, headline, tell_end
+from process_engine.cli.summary import command_line, decision_lines, event_lines, headline, tell_end
 from process_engine.cli.tools import Tools
 from process_engine.clock import SystemClock
 from process_engine.core.blockers import BlockerKind
@@ -41,6 +41,8 @@ from process_engine.runtime.view import APPROVAL, ProcessExecution
 # A wake-up comes within milliseconds of its time; this allows for a machine under load.
 CATCHING_UP = timedelta(seconds=2)
 CATCH_UP_PAUSE = timedelta(milliseconds=10)
+# What falls due without a timer that anybody sees.
+_OVERDUE = (BlockerKind.APPROVAL, BlockerKind.EVENT)
 _HELD = (ExecutionStatus.PAUSED, ExecutionStatus.PENDING)
 
 
@@ -184,11 +186,11 @@ async def _settled(
 
 
 async def _caught_up(engine: Engine, execution_id: ExecutionId) -> None:
-    """Wait until no decision is overdue: what fell due while nobody ran it comes about in a moment."""
+    """Wait until nothing is overdue: what fell due while nobody ran it comes about in a moment."""
     clock = SystemClock()
     begun = clock.now()
     while clock.now() < begun + CATCHING_UP:
-        waiting = [one for one in await engine.explain(execution_id) if one.kind is BlockerKind.APPROVAL]
+        waiting = [one for one in await engine.explain(execution_id) if one.kind in _OVERDUE]
         if all(blocker.due is None or blocker.due > begun for blocker in waiting):
             return
         await clock.sleep_until(clock.now() + CATCH_UP_PAUSE)
@@ -261,7 +263,7 @@ def say_how_to_go_on(driving: Driving, executions: Sequence[ProcessExecution]) -
     """What to do about executions that have not ended; nothing where all have."""
     unfinished = [execution for execution in executions if not execution.status.is_final]
     for execution in unfinished:
-        for line in decision_lines(execution, driving.db):
+        for line in (*decision_lines(execution, driving.db), *event_lines(execution, driving.db)):
             remark(driving, line)
     # Where nothing but people can make it go on, nothing else is to be done about it.
     left = [one for one in unfinished if one.pause_reason != APPROVAL or not has_settled(one)]

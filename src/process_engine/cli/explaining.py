@@ -186,6 +186,8 @@ class Explainer:
                 return self._timer(self._step(blocker), blocker.due)
             case BlockerKind.RETRY:
                 return self._retry(self._step(blocker), blocker.due)
+            case BlockerKind.EVENT:
+                return self._event(self._step(blocker), blocker)
 
     def _step(self, blocker: Blocker) -> StepExecution:
         assert blocker.step_id is not None
@@ -268,6 +270,19 @@ class Explainer:
             step=step.id,
             since=since,
             until=due,
+        )
+
+    def _event(self, step: StepExecution, blocker: Blocker) -> Reason:
+        name = printable(blocker.detail or "")
+        end = f", {until(blocker.due, self._now)}" if blocker.due is not None else ""
+        since = step.started_at
+        return self._made(
+            BlockerKind.EVENT,
+            f"step {step.id} waits for event {shortened(name, WIDTH)}{self._since(since)}{end}.",
+            f"`{command_line('publish-event', name, db=self._db)}` publishes it.",
+            step=step.id,
+            since=since,
+            until=blocker.due,
         )
 
     def _latest(self, kind: type[StepEvent], step_id: str) -> StepEvent | None:

@@ -9,6 +9,7 @@ from process_engine.cli.displays import Display
 from process_engine.cli.holder import holder_of
 from process_engine.cli.store import all_events, load
 from process_engine.clock import SystemClock
+from process_engine.core.blockers import BlockerKind
 from process_engine.core.state import ExecutionStatus, StepStatus
 from process_engine.ids import ExecutionId
 from process_engine.repositories.sqlite import SqliteRepository
@@ -54,10 +55,13 @@ class Follower:
 
 
 def has_settled(execution: ProcessExecution) -> bool:
-    """It has ended, or it is held, or paused or waiting for people with nothing under way."""
+    """It has ended, or it is held, or paused or waiting for people or events with nothing under way."""
     if execution.status.is_final or execution.status is ExecutionStatus.PENDING:
         return True
-    stands = {step.status for step in execution.step_executions.values()}
+    patient = [b.step_id for b in execution.blockers if b.kind is BlockerKind.EVENT and b.due is None]
+    stands = {step.status for step in execution.step_executions.values() if step.id not in patient}
     # Beside a decision something else may go on by itself.
     moving = {StepStatus.RUNNING, *(_BY_ITSELF if execution.pause_reason == APPROVAL else ())}
+    if execution.status is ExecutionStatus.RUNNING and patient:
+        return not stands & {StepStatus.RUNNING, *_BY_ITSELF}
     return execution.status is ExecutionStatus.PAUSED and not stands & moving

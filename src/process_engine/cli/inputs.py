@@ -73,7 +73,22 @@ def _too_large(size: int, limit: int) -> str:
 
 
 def read_object(document: str, option: str, faults: list[tuple[str, str]]) -> dict[str, object]:
-    """A JSON object, or that of the file behind `@`; what is wrong is added to `faults` with its place.
+    """A JSON object, as `read_json` reads it; empty where something is wrong."""
+    before = len(faults)
+    value = read_json(document, option, faults)
+    if not isinstance(value, dict):
+        if len(faults) == before:
+            faults.append((_place(document, option), "must be a JSON object"))
+        return {}
+    return cast("dict[str, object]", value)
+
+
+def _place(document: str, option: str) -> str:
+    return f"{option} {document[1:]}" if document.startswith("@") and document[1:] else f"--{option}"
+
+
+def read_json(document: str, option: str, faults: list[tuple[str, str]]) -> object:
+    """A JSON value, or that of the file behind `@`; what is wrong is added to `faults` with its place.
 
     `option` is what it was given with, without its dashes.
     """
@@ -84,20 +99,15 @@ def read_object(document: str, option: str, faults: list[tuple[str, str]]) -> di
             content, size = _read_text(Path(document[1:]))
             if size > MOST_TEXT_BYTES:
                 faults.append((place, _too_large(size, MOST_TEXT_BYTES)))
-                return {}
+                return None
         else:
             content = document.encode()
-        value: object = msgspec.json.decode(content)
+        return msgspec.json.decode(content)
     except OSError as error:
         faults.append((place, f"cannot be read: {error.strerror}"))
-        return {}
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         faults.append((place, f"is not JSON: {error}"))
-        return {}
-    if not isinstance(value, dict):
-        faults.append((place, "must be a JSON object"))
-        return {}
-    return cast("dict[str, object]", value)
+    return None
 
 
 def _read_text(path: Path) -> tuple[bytes, int]:

@@ -45,7 +45,7 @@ async def carried_out(
         ProcessEngineError: it was refused, or nobody answered.
     """
     try:
-        async with _own_engine(tools, db) as own:
+        async with own_engine(tools, db) as own:
             return await order.here(own)
     except StoreLocked:
         await _asked(tools, db, order, await Request.leave(reader, order.there))
@@ -55,7 +55,7 @@ async def carried_out(
 async def _asked(tools: Tools, db: Path, order: Order, request: Request) -> None:
     while await request.answer(db) is None:
         try:
-            async with _own_engine(tools, db) as own:
+            async with own_engine(tools, db) as own:
                 # Whoever had the store left without looking into its inbox again: we do it.
                 if await request.answered() is None:
                     await _do_and_answer(own, order, request)
@@ -78,7 +78,7 @@ async def _do_and_answer(own: Own, order: Order, request: Request) -> None:
 
 
 @asynccontextmanager
-async def _own_engine(tools: Tools, db: Path) -> AsyncGenerator[Own]:
+async def own_engine(tools: Tools, db: Path) -> AsyncGenerator[Own]:
     """An engine for one command: it goes on with nothing, and has no agents to call."""
     repository = SqliteRepository(db)
     agents = ConfiguredAgents({})

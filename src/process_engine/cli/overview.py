@@ -32,6 +32,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "approve": "Approve what a step of an execution asks.",
         "reject": "Reject what a step of an execution asks.",
         "delegate": "Hand a decision on to somebody else.",
+        "publish-event": "Publish an event for the executions that wait for it.",
         "pause": "Let running steps finish, and start nothing new until `resume ID`.",
         "cancel": "End an execution now, also one that runs in another terminal.",
     },

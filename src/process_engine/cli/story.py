@@ -41,7 +41,14 @@ def detail(event: e.Event) -> str:
         case e.StepRetrying():
             wait = span(event.due - event.timestamp)
             return f"attempt {event.attempt} failed, again in {wait}: {failure_text(event.failure)}"
+        case e.StepWaiting() if event.due is None or event.event is not None:
+            end = f", until {clock_time(event.due)}" if event.due is not None else ""
+            return f"for event {shortened(event.event or '', WIDTH)}{end}"
+        case e.EventReceived():
+            who = f" of {printable(event.by)}" if event.by else ""
+            return f"{shortened(event.event, WIDTH)}{who}, published {clock_time(event.published_at)}"
         case e.StepWaiting():
+            assert event.due is not None
             return f"until {clock_time(event.due)}, {span(event.due - event.timestamp)}"
         case e.StepCompleted() if event.routes is not None:
             return f"to {', '.join(event.routes) or 'nowhere'}"

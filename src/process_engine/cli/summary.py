@@ -104,6 +104,9 @@ def blocker_text(blocker: Blocker, now: datetime) -> str:
             return f"the timer of step {blocker.step_id} is due {due}."
         case BlockerKind.RETRY:
             return f"step {blocker.step_id} is tried again {due}."
+        case BlockerKind.EVENT:
+            end = f", {until(blocker.due, now)}" if blocker.due is not None else ""
+            return f"step {blocker.step_id} waits for event {shortened(blocker.detail or '', WIDTH)}{end}."
 
 
 def asking_steps(execution: ProcessExecution) -> list[StepExecution]:
@@ -120,6 +123,15 @@ def decision_lines(execution: ProcessExecution, db: Path) -> list[str]:
     named = [[step.id] if len(asking) > 1 else [] for step in asking]
     lines = (command_line("approve", execution.id, *step, "--as", "USER", db=db) for step in named)
     return [f"Decide with: {line}  (or reject, or delegate)" for line in lines]
+
+
+def event_lines(execution: ProcessExecution, db: Path) -> list[str]:
+    """A line for each event that is waited for, with what to type."""
+    names = dict.fromkeys(
+        blocker.detail for blocker in execution.blockers if blocker.kind is BlockerKind.EVENT
+    )
+    lines = (command_line("publish-event", printable(name), db=db) for name in names if name is not None)
+    return [f"Publish with: {line}" for line in lines]
 
 
 def until(deadline: datetime | None, now: datetime) -> str:

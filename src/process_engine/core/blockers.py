@@ -7,6 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
+from process_engine.core.events import Waiting
 from process_engine.core.state import Execution, ExecutionStatus, StepState, StepStatus
 from process_engine.ids import StepId
 
@@ -21,10 +22,14 @@ class BlockerKind(StrEnum):
     SLOT = "slot"
     TIMER = "timer"
     RETRY = "retry"
+    EVENT = "event"
 
 
 class Blocker(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """One thing that must happen before the execution can go on; `due` where it has a time."""
+    """One thing that must happen before the execution can go on; `due` where it has a time.
+
+    `detail` is the reason of a pause, the agent of an attempt, who may decide, or the event waited for.
+    """
 
     kind: BlockerKind
     step_id: StepId | None = None
@@ -37,6 +42,16 @@ def waits_for_people(execution: Execution) -> bool:
     if execution.status is not ExecutionStatus.RUNNING or execution.progress.running:
         return False
     return any(state.status is StepStatus.WAITING_APPROVAL for state in execution.steps.values())
+
+
+def waits_outside(execution: Execution) -> bool:
+    """Nothing runs, and at least one step waits for people or for an event."""
+    if execution.status is not ExecutionStatus.RUNNING or execution.progress.running:
+        return False
+    return any(
+        state.status is StepStatus.WAITING_APPROVAL or state.waiting_for is Waiting.EVENT
+        for state in execution.steps.values()
+    )
 
 
 def blockers(execution: Execution) -> tuple[Blocker, ...]:
@@ -66,6 +81,6 @@ def _of_step(step_id: StepId, state: StepState) -> Blocker | None:
             who = ", ".join(state.approval.assignees) or None
             return Blocker(BlockerKind.APPROVAL, step_id, state.approval.deadline, who)
         case StepStatus.WAITING if state.waiting_for is not None:
-            return Blocker(BlockerKind(state.waiting_for), step_id, state.due)
+            return Blocker(BlockerKind(state.waiting_for), step_id, state.due, state.event)
         case _:
             return None

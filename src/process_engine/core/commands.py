@@ -6,6 +6,7 @@ import msgspec
 
 from process_engine.core.approvals import Ruling
 from process_engine.core.config import ExecutionConfig
+from process_engine.core.mailbox import NewEvent, PublishedEvent
 from process_engine.core.results import Completed, Failed
 from process_engine.core.values import Value
 from process_engine.ids import ExecutionId, StepId
@@ -126,6 +127,18 @@ class DelegateApproval(Command, frozen=True, kw_only=True):
     comment: str | None = None
 
 
+class DeliverEvents(Command, frozen=True, kw_only=True):
+    """These events of the mailbox, in their order, may be what this visit of the step waits for.
+
+    It takes the first that fits and that the execution has not taken yet; a superseded visit takes none.
+    """
+
+    step_id: StepId
+    visit: int
+    attempt: int
+    events: tuple[PublishedEvent, ...]
+
+
 AnyCommand = (
     StartExecution
     | RecordResult
@@ -138,5 +151,22 @@ AnyCommand = (
     | RetryStep
     | DecideApproval
     | DelegateApproval
+    | DeliverEvents
 )
-"""Every command there is; the durable inbox decodes with it."""
+"""Every command to an execution."""
+
+
+class PublishEvent(
+    msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag_field="type", tag=True
+):
+    """Put an event into the mailbox, for whoever waits for it now or later. Again is no change.
+
+    `blobs` holds the payload where it is large.
+    """
+
+    event: NewEvent
+    blobs: dict[str, bytes] = {}
+
+
+InboxCommand = AnyCommand | PublishEvent
+"""Every command that another process may leave in a store; the durable inbox decodes with it."""

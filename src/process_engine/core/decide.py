@@ -34,7 +34,7 @@ import msgspec
 
 from process_engine.core import commands as c
 from process_engine.core import events as e
-from process_engine.core import moves, people
+from process_engine.core import moves, people, waits
 from process_engine.core.config import ExecutionConfig
 from process_engine.core.draft import Draft
 from process_engine.core.failures import Failure
@@ -166,6 +166,8 @@ def _obey(draft: Draft, command: c.AnyCommand) -> None:
             people.decide(draft, command, _known_step(draft, command.step_id))
         case c.DelegateApproval():
             people.delegate(draft, command, _known_step(draft, command.step_id))
+        case c.DeliverEvents():
+            waits.deliver(draft, command, _known_step(draft, command.step_id))
         case c.StartExecution():
             raise AssertionError("handled before")
         case _:
@@ -220,6 +222,8 @@ def _wake(draft: Draft, command: c.WakeStep) -> None:
             moves.apply_result(draft, step, Completed(output))
         case e.Waiting.RETRY:
             moves.admit(draft, step)
+        case e.Waiting.EVENT:
+            waits.expire(draft, step)
         case None:
             raise AssertionError("a waiting step waits for something")
         case _:

@@ -25,6 +25,7 @@ class Waiting(StrEnum):
 
     TIMER = "timer"
     RETRY = "retry"
+    EVENT = "event"
 
 
 class Event(
@@ -167,10 +168,24 @@ class StepRetrying(StepEvent, frozen=True, kw_only=True):
 
 
 class StepWaiting(StepEvent, frozen=True, kw_only=True):
-    """The step waits, holding nothing, until `due`."""
+    """The step waits, holding nothing: until `due`, or until `event` is published, without `due` for ever."""
 
     waiting_for: Waiting
-    due: datetime
+    due: datetime | None = None
+    event: str | None = None
+
+
+class EventReceived(StepEvent, frozen=True, kw_only=True):
+    """The step has taken an event of the mailbox; its payload is what the step completes with.
+
+    `position` is its place in the mailbox, `by` who published it.
+    """
+
+    event: str
+    event_id: str
+    position: int
+    published_at: datetime
+    by: str | None = None
 
 
 class StepWaitingApproval(StepEvent, frozen=True, kw_only=True):
@@ -287,6 +302,7 @@ AnyEvent = (
     | AttemptStarted
     | StepRetrying
     | StepWaiting
+    | EventReceived
     | StepWaitingApproval
     | ApprovalRequested
     | ApprovalDecided

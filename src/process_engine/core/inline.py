@@ -14,8 +14,10 @@ from typing import Protocol, cast
 from zoneinfo import ZoneInfo
 
 from process_engine.core.approvals import Asked
-from process_engine.core.results import Completed, Failed, StepResult, WaitUntil
+from process_engine.core.mailbox import name_fault
+from process_engine.core.results import Completed, Failed, StepResult, WaitForEvent, WaitUntil
 from process_engine.definition.document import Gateway, HumanApproval, Step, Timer, Transform
+from process_engine.definition.document import WaitForEvent as EventWait
 from process_engine.definition.durations import Duration, parse_duration
 from process_engine.definition.expressions import (
     Expression,
@@ -23,7 +25,9 @@ from process_engine.definition.expressions import (
     Template,
     compile_template,
     parse_condition,
+    parse_expression,
 )
+from process_engine.errors import ExpressionError
 
 _TIME_OF_DAY = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
 
@@ -140,6 +144,60 @@ class ApprovalStep:
         return Asked(shown, tuple(dict.fromkeys(names)))
 
 
+@dataclass(frozen=True, slots=True)
+class EventStep:
+    """Waits for an event: its name is rendered once, `match` is asked about each event of that name.
+
+    `timeout_seconds` counts from the start of the wait; `timeout_action` is `fail`, `skip` or `continue`.
+    """
+
+    event: Template
+    match: Expression | None
+    timeout_seconds: float | None
+    timeout_action: str
+
+    def decide(self, scope: Scope, now: datetime) -> StepResult:
+        """Which event it waits for, and until when."""
+        name = self.event.render(scope)
+        fault = name_fault(name)
+        if fault is not None:
+            return Failed("EXPRESSION_ERROR", f"event: {str(name)[:100]!r} {fault}")
+        self._require_own_values(scope)
+        due = now + timedelta(seconds=self.timeout_seconds) if self.timeout_seconds is not None else None
+        return WaitForEvent(str(name), due)
+
+    def _require_own_values(self, scope: Scope) -> None:
+        """Fail now where `match` reads something of the execution that has no value: no event could fit."""
+        for read in self.match.reads if self.match is not None else ():
+            if read.root != "event" and not read.has_default:
+                parse_expression(read.text).evaluate(scope)
+
+    def matches(self, scope: Scope, payload: Callable[[], object]) -> bool:
+        """Whether an event with this payload fits. One that `match` cannot be asked about does not."""
+        if self.match is None:
+            return True
+        try:
+            return self.match.evaluate(_EventScope(scope, payload)) is True
+        except ExpressionError:
+            # The payload is somebody else's: that it lacks a field, or has another kind of value, is no
+            # fault of the process. What is the process's own was looked at when the wait began.
+            return False
+
+
+@dataclass(frozen=True, slots=True)
+class _EventScope:
+    """What an execution can read, and the payload of an event as `event`."""
+
+    scope: Scope
+    payload: Callable[[], object]
+
+    def root(self, name: str) -> object:
+        return self.payload() if name == "event" else self.scope.root(name)
+
+    def step(self, step_id: str, field: str) -> object:
+        return self.scope.step(step_id, field)
+
+
 def _moment(text: str, zone: str, now: datetime) -> datetime:
     """A timestamp, or the next time the clock shows `HH:MM[:SS]` in `zone`, in UTC."""
     local = ZoneInfo(zone)
@@ -196,12 +254,23 @@ def _compile_approval(step: Step) -> InlineStep:
     )
 
 
+def _compile_event(step: Step) -> InlineStep:
+    assert isinstance(step, EventWait)
+    return EventStep(
+        compile_template(step.event),
+        parse_condition(step.match) if step.match is not None else None,
+        step.timeout.seconds if step.timeout is not None else None,
+        step.timeout_action,
+    )
+
+
 INLINE: Mapping[str, Callable[[Step], InlineStep]] = MappingProxyType(
     {
         "gateway": _compile_gateway,
         "timer": _compile_timer,
         "transform": _compile_transform,
         "human_approval": _compile_approval,
+        "wait_for_event": _compile_event,
     }
 )
 """Step types decided inline, and how each is compiled."""

@@ -17,7 +17,15 @@ from process_engine.core.edges import Verdict, join_verdict
 from process_engine.core.failures import Failure
 from process_engine.core.inline import timer_output
 from process_engine.core.plan import StepPlan
-from process_engine.core.results import NO_USAGE, Completed, Failed, StepResult, Usage, WaitUntil
+from process_engine.core.results import (
+    NO_USAGE,
+    Completed,
+    Failed,
+    StepResult,
+    Usage,
+    WaitForEvent,
+    WaitUntil,
+)
 from process_engine.core.scope import unpack
 from process_engine.core.state import (
     FINAL,
@@ -190,6 +198,8 @@ def apply_result(draft: Draft, step: StepPlan, result: StepResult) -> None:
                 apply_result(draft, step, Completed(timer_output(draft.now, due, draft.now)))
             else:
                 draft.record_step(e.StepWaiting, step.id, waiting_for=e.Waiting.TIMER, due=due)
+        case WaitForEvent(event, due):
+            draft.record_step(e.StepWaiting, step.id, waiting_for=e.Waiting.EVENT, due=due, event=event)
         case Asked():
             _ask(draft, step, result)
         case _:

@@ -63,4 +63,11 @@ class WaitUntil(msgspec.Struct, frozen=True, gc=False, tag=True):
     due: datetime
 
 
-StepResult = Completed | Failed | WaitUntil | Asked
+class WaitForEvent(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """The step completes with the payload of the first event `event` that fits, published before `due`."""
+
+    event: str
+    due: datetime | None = None
+
+
+StepResult = Completed | Failed | WaitUntil | WaitForEvent | Asked

@@ -21,6 +21,7 @@ import msgspec
 from process_engine.core.approvals import Request
 from process_engine.core.events import ExecutionCreated, Waiting
 from process_engine.core.failures import Failure
+from process_engine.core.mailbox import NOTHING_RECEIVED, Received
 from process_engine.core.values import NULL, Value
 from process_engine.ids import DefinitionHash, ExecutionId, StepId
 
@@ -135,7 +136,7 @@ class StepState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     `max_attempts`. `request` is what was rendered at the first start, reused by every attempt and dropped
     when the visit ends well: a retry asks the same. `progress` is what failed attempts of the visit did all
     the same, as the last of them told. `queued` is the sequence number of the event that put a
-    `ready` step in line.
+    `ready` step in line, `event` the name of the published event that a `waiting` one waits for.
     """
 
     status: StepStatus = StepStatus.PENDING
@@ -155,6 +156,7 @@ class StepState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     routes: tuple[str, ...] | None = None
     waiting_for: Waiting | None = None
     due: datetime | None = None
+    event: str | None = None
     approval: Request | None = None
     queued: int = 0
     cost: Decimal = Decimal(0)
@@ -183,7 +185,7 @@ class Head(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     `sequence` and `timestamp` are those of its last event; `failure` is the first failure that nothing
     handled, and becomes the execution's error when it ends. `input` replaces the one it was created with,
-    once a retry has brought another.
+    once a retry has brought another. `received` are the published events that its steps have taken.
     """
 
     status: ExecutionStatus
@@ -199,6 +201,7 @@ class Head(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     input: Value | None = None
     cost: Decimal = Decimal(0)
     tokens: int = 0
+    received: Received = NOTHING_RECEIVED
 
 
 class Tally(msgspec.Struct, frozen=True, gc=False):

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 import msgspec
 
+from process_engine.core.events import Waiting
 from process_engine.core.state import FINAL, RUNNING, WAITING, WAITING_APPROVAL, Head, StepState
 from process_engine.ids import ExecutionId
 
@@ -24,16 +25,18 @@ class WorkKind(StrEnum):
     DEADLINE = "deadline"
     GRACE = "grace"
     APPROVAL = "approval"
+    EVENT = "event"
 
 
 _ATTEMPT = WorkKind.ATTEMPT
+_EVENT = Waiting.EVENT
 
 
 class WorkItem(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One open piece of work. An execution has at most one for each `key`: a step id, or `:deadline`,
     `:grace`.
 
-    `due` is None for attempts, which run at once.
+    `due` is None for attempts, which run at once, and for what waits for an event without a timeout.
     """
 
     execution_id: ExecutionId
@@ -53,7 +56,7 @@ def step_work(execution_id: ExecutionId, step_id: str, step: StepState) -> WorkI
     status = step.status
     if status is RUNNING:
         return WorkItem(execution_id, step_id, _ATTEMPT, step.visit, step.attempt)
-    if step.due is None:
+    if step.due is None and step.waiting_for is not _EVENT:
         return None
     if status is WAITING_APPROVAL:
         return WorkItem(execution_id, step_id, WorkKind.APPROVAL, step.visit, step.attempt, step.due)

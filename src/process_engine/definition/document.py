@@ -493,13 +493,35 @@ class Notification(Step, frozen=True):
         return self.channels if self.channel is None else (self.channel, *self.channels)
 
 
-AnyStep = AgentTask | Gateway | Timer | HumanApproval | Transform | Notification
+class WaitForEvent(Step, frozen=True):
+    """Waits for an event that somebody publishes; the output is its payload."""
+
+    type: Literal["wait_for_event"] = Field(
+        default="wait_for_event", description="The process waits for an event."
+    )
+    event: Annotated[Text, TemplateText()] = Field(
+        description="The name of the event, expressions allowed; rendered when the wait begins. What was "
+        "published before, since the execution was started, counts as well."
+    )
+    match: ConditionSource | None = Field(
+        default=None,
+        description="A condition about the event, whose payload it reads as `event`; every event of that "
+        "name fits where it is left out. An event that lacks what the condition reads does not fit.",
+    )
+    timeout_action: Literal["fail", "skip", "continue"] = Field(
+        default="fail",
+        description="What happens when no such event was published within `timeout`: the step fails with "
+        "TIMEOUT, is skipped and everything after it goes on, or completes with null.",
+    )
+
+
+AnyStep = AgentTask | Gateway | Timer | HumanApproval | Transform | Notification | WaitForEvent
 STEP_TYPES: dict[str, type[Step]] = {
     str(kind.model_fields["type"].default): kind for kind in cast("tuple[type[Step], ...]", get_args(AnyStep))
 }
 """The classes by the word for them in a document; a new type is a class and its name in the union."""
 
-FUTURE_STEP_TYPES = ("sub_process", "wait_for_event")
+FUTURE_STEP_TYPES = ("sub_process",)
 """Types of the language that this version does not run."""
 
 

@@ -21,7 +21,7 @@ STEP_FIELDS = (
     "execution_id",
     "errors",
 )
-ROOTS = ("input", "steps", "execution", "process", "trigger", "item", "index", "secrets")
+ROOTS = ("input", "steps", "execution", "process", "trigger", "item", "index", "event", "secrets")
 
 PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9_]+(?:-+[A-Za-z0-9_]+)*")
 

@@ -67,6 +67,7 @@ CATALOGUE: dict[str, str] = {
     "P310": "An unknown field of a root",
     "P311": "A condition is not true or false",
     "P312": "A condition never changes",
+    "P313": "event exists only inside match",
     # P4xx: gateways and loops
     "P401": "A gateway without routes",
     "P402": "A route leads to an unknown step",
@@ -107,6 +108,9 @@ CATALOGUE: dict[str, str] = {
     "P701": "Two triggers have the same id",
     "P702": "Two processes have a trigger with the same id",
     "P703": "Two files are the same version of a process",
+    "P613": "A name that no event can have",
+    "P614": "A match that does not look at the event",
+    "P615": "A timeout_action without timeout",
     # P9xx: old forms
     "P901": "An old spelling of a key",
     "P902": "An old form of routes",

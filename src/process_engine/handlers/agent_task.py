@@ -73,7 +73,8 @@ def _request(context: StepContext) -> AgentRequest:
 def _failed(error: AgentCallFailed) -> Failed:
     message = _recordable(error.message)
     if error.code not in CODES:
-        return Failed("HANDLER_ERROR", f"the agent failed with the unknown code {error.code}: {message}")
+        unknown = f"the agent failed with the unknown code {error.code}: {message}"
+        return Failed("HANDLER_ERROR", unknown, usage=error.usage)
     return Failed(
         error.code, message, transient=error.transient, retry_after=error.retry_after, usage=error.usage
     )

@@ -8,6 +8,7 @@ from process_engine.handlers.human_approval import HumanApprovalHandler
 from process_engine.handlers.notification import NotificationHandler
 from process_engine.handlers.timer import TimerHandler
 from process_engine.handlers.transform import TransformHandler
+from process_engine.handlers.wait_for_event import WaitForEventHandler
 from process_engine.runtime.ports import AgentGateway, Channels
 from process_engine.runtime.registry import StepHandlerRegistry
 
@@ -22,4 +23,5 @@ def built_in_handlers(agents: AgentGateway, channels: Channels | None = None) ->
     registry.register("transform", TransformHandler())
     if channels is not None:
         registry.register("notification", NotificationHandler(channels))
+    registry.register("wait_for_event", WaitForEventHandler())
     return registry

@@ -6,15 +6,16 @@ so nothing that a caller changes later, in what it wrote or in what it read, can
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 
 import msgspec
 
-from process_engine.core.commands import AnyCommand
+from process_engine.core.commands import InboxCommand
 from process_engine.core.events import Event
+from process_engine.core.mailbox import NewEvent, PublishedEvent
 from process_engine.core.state import ExecutionStatus, Snapshot
 from process_engine.core.transition import Transition
 from process_engine.core.values import BlobRef
@@ -28,8 +29,10 @@ from process_engine.repositories.records import (
     CREATED,
     EVENT,
     HEAD,
+    MAIL,
     STEP,
     open_approval,
+    open_wait,
     summary_of,
 )
 from process_engine.runtime.ports import (
@@ -40,6 +43,8 @@ from process_engine.runtime.ports import (
     InboxAnswer,
     InboxEntry,
     OpenApproval,
+    OpenWait,
+    Posted,
     PublishedVersion,
     StoredDefinition,
 )
@@ -90,6 +95,20 @@ class Rows:
 
 
 @dataclass
+class Mail:
+    """An event in the mailbox; `executions` is how many there were when it was published."""
+
+    position: int
+    text: str
+    executions: int
+
+    @property
+    def published(self) -> PublishedEvent:
+        """The event with its place."""
+        return PublishedEvent(self.position, MAIL.decode(self.text))
+
+
+@dataclass
 class Tables:
     """All that a memory store holds. Several stores over the same tables are like processes over one file."""
 
@@ -101,6 +120,8 @@ class Tables:
     versions: dict[tuple[str, VersionKey], PublishedVersion] = field(
         default_factory=dict[tuple[str, VersionKey], PublishedVersion]
     )
+    mailbox: dict[str, Mail] = field(default_factory=dict[str, Mail])
+    published: int = 0
     inbox: list[str] = field(default_factory=list[str])
     answers: dict[int, str] = field(default_factory=dict[int, str])
 
@@ -355,9 +376,66 @@ class MemoryRepository:
                     found.append(asked)
         return found[: max(limit, 0)]
 
+    # mailbox
+
+    async def post(
+        self, events: Sequence[NewEvent], blobs: Mapping[str, bytes], fence: Fence
+    ) -> Sequence[Posted]:
+        """Put events into the mailbox, in this order, or none."""
+        tables = self._writing()
+        if tables.epoch != fence:
+            raise OwnershipLost(f"the store belongs to epoch {tables.epoch}, this event to {fence}.")
+        texts = [MAIL.encode(event) for event in events]
+        posted: list[Posted] = []
+        for event, text in zip(events, texts, strict=True):
+            repeated = event.id in tables.mailbox
+            if not repeated:
+                tables.published += 1
+                tables.mailbox[event.id] = Mail(tables.published, text, len(tables.rows.created))
+            posted.append(Posted(tables.mailbox[event.id].published, repeated))
+        for sha256, content in blobs.items():
+            tables.rows.blobs.setdefault(sha256, content)
+        return posted
+
+    async def mail(
+        self, name: str, execution_id: ExecutionId, *, after: int = 0, limit: int = 100
+    ) -> Sequence[PublishedEvent]:
+        """Events of a name that an execution may take, `position > after`, in the order of publishing."""
+        rows = self._reading()
+        numbers = {id: number for number, id in enumerate(rows.created, start=1)}
+        found: list[PublishedEvent] = []
+        for mail in self.tables.mailbox.values():
+            event = mail.published.event
+            seen = execution_id in numbers and numbers[execution_id] <= mail.executions
+            addressed = event.execution_id == execution_id if event.execution_id is not None else seen
+            if event.name == name and mail.position > after and addressed:
+                found.append(mail.published)
+        return found[: max(limit, 0)]
+
+    async def waits(self) -> AsyncIterator[OpenWait]:
+        """Every wait for an event: the oldest execution first, its steps in the order of their ids."""
+        rows = self._reading()
+        for execution, _ in await self.open_executions():
+            for step, text in sorted(rows.steps[execution].items()):
+                wait = open_wait(execution, step, STEP.decode(text))
+                if wait is not None:
+                    yield wait
+
+    async def clear_mail(self, before: datetime, *, limit: int) -> int:
+        """Remove the oldest events that were published before a moment, at most `limit`; how many."""
+        tables = self._writing()
+        if self.fence != tables.epoch:
+            raise OwnershipLost(f"the store belongs to epoch {tables.epoch}, this opening to {self.fence}.")
+        events = [(mail.published.event, mail.position) for mail in tables.mailbox.values()]
+        old = sorted((event.published_at, position, event.id) for event, position in events)
+        ids = [id for published_at, _, id in old if published_at < before][: max(limit, 0)]
+        for id in ids:
+            del tables.mailbox[id]
+        return len(ids)
+
     # inbox
 
-    async def submit(self, command: AnyCommand) -> int:
+    async def submit(self, command: InboxCommand) -> int:
         """Leave a command for the process that runs executions."""
         _ = self.fence
         self.tables.inbox.append(COMMAND.encode(command))

@@ -19,7 +19,7 @@ from process_engine.repositories.connection import (
 # "PrEg"; the first migration writes it. Tells a store of ours from any other SQLite file.
 APPLICATION_ID = 0x50724567
 
-MIGRATIONS = ("001_store.sql", "002_timers.sql", "005_versions.sql")
+MIGRATIONS = ("001_store.sql", "002_timers.sql", "003_mailbox.sql", "005_versions.sql")
 """Forward only: a released file never changes; a change of shape is another file at the end."""
 
 NEWEST = len(MIGRATIONS)

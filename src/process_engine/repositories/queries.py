@@ -8,13 +8,14 @@ from itertools import groupby
 from operator import itemgetter
 from typing import cast
 
+from process_engine.core.mailbox import PublishedEvent
 from process_engine.core.state import ExecutionStatus, Snapshot
 from process_engine.core.work import WorkItem, WorkKind, step_work
 from process_engine.ids import ExecutionId, StepId
 from process_engine.repositories import records
 from process_engine.repositories.connection import Row, SqlValue
 from process_engine.repositories.records import to_microseconds
-from process_engine.runtime.ports import ExecutionSummary, OpenApproval
+from process_engine.runtime.ports import ExecutionSummary, OpenApproval, OpenWait
 
 # One statement sees one moment, also beside a writer. The first column tells the three kinds of rows apart.
 LOAD = """
@@ -75,6 +76,32 @@ APPROVALS = """
     JOIN steps ON steps.execution = number
     WHERE status IN ('running', 'paused') AND state ->> 'status' = 'waiting_approval'
     ORDER BY number, step_id LIMIT ?
+"""
+# The rows of one execution's name: what was published to all since it began, and what is for it alone.
+MAIL = """
+    SELECT position, event FROM mailbox
+    WHERE name = ?1 AND execution_id IS NULL AND position > max(?3, (
+        SELECT coalesce(max(position), 0) FROM (
+            SELECT position FROM mailbox
+            WHERE name = ?1 AND execution_id IS NULL
+                AND executions < (SELECT number FROM executions WHERE id = ?2)
+            ORDER BY executions DESC, position DESC LIMIT 1
+        )
+    )) AND EXISTS (SELECT 1 FROM executions WHERE id = ?2)
+    UNION ALL
+    SELECT position, event FROM mailbox WHERE execution_id = ?2 AND name = ?1 AND position > ?3
+    ORDER BY position LIMIT ?4
+"""
+# As `RUNNING`: of the steps of a page of open executions, those that wait for an event.
+WAITS = """
+    SELECT id, step_id, state FROM steps JOIN executions ON number = execution
+    WHERE execution IN (SELECT value FROM json_each(?)) AND state ->> 'waiting_for' = 'event'
+    ORDER BY execution, step_id
+"""
+CLEAR_MAIL = """
+    DELETE FROM mailbox WHERE position IN (
+        SELECT position FROM mailbox WHERE published_at < ? ORDER BY published_at, position LIMIT ?
+    )
 """
 INBOX = "SELECT id, command FROM inbox WHERE answer IS NULL ORDER BY id LIMIT ?"
 ANSWER = "SELECT answer FROM inbox WHERE id = ?"
@@ -156,6 +183,18 @@ def approval(row: Row) -> OpenApproval | None:
     """The question that a step of `APPROVALS` asks."""
     execution, process, step, text = cast("tuple[str, str, str, str]", row)
     return records.open_approval(ExecutionId(execution), process, StepId(step), records.STEP.decode(text))
+
+
+def mail(row: Row) -> PublishedEvent:
+    """The event that a row of `MAIL` holds."""
+    position, text = cast("tuple[int, str]", row)
+    return PublishedEvent(position, records.MAIL.decode(text))
+
+
+def wait(row: Row) -> OpenWait | None:
+    """The event that a step of `WAITS` waits for."""
+    execution, step, state = cast("tuple[str, str, str]", row)
+    return records.open_wait(ExecutionId(execution), StepId(step), records.STEP.decode(state))
 
 
 def attempt(row: Row) -> WorkItem | None:

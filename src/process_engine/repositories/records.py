@@ -11,12 +11,13 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from process_engine.core.commands import AnyCommand, Command
-from process_engine.core.events import AnyEvent, Event, ExecutionCreated
+from process_engine.core.commands import InboxCommand
+from process_engine.core.events import AnyEvent, Event, ExecutionCreated, Waiting
+from process_engine.core.mailbox import NewEvent
 from process_engine.core.state import Execution, Head, StepState, StepStatus
 from process_engine.errors import InternalError, StorageIncompatible
 from process_engine.ids import ExecutionId, StepId
-from process_engine.runtime.ports import ExecutionSummary, InboxAnswer, OpenApproval
+from process_engine.runtime.ports import ExecutionSummary, InboxAnswer, OpenApproval, OpenWait
 
 Given = TypeVar("Given")
 Kept = TypeVar("Kept")
@@ -63,7 +64,8 @@ CREATED: Codec[ExecutionCreated, ExecutionCreated] = Codec(
 HEAD: Codec[Head, Head] = Codec("execution head", msgspec.json.Decoder(Head))
 STEP: Codec[StepState, StepState] = Codec("step state", msgspec.json.Decoder(StepState))
 EVENT: Codec[Event, AnyEvent] = Codec("event", msgspec.json.Decoder(AnyEvent))
-COMMAND: Codec[Command, AnyCommand] = Codec("command", msgspec.json.Decoder(AnyCommand))
+COMMAND: Codec[InboxCommand, InboxCommand] = Codec("command", msgspec.json.Decoder(InboxCommand))
+MAIL: Codec[NewEvent, NewEvent] = Codec("published event", msgspec.json.Decoder(NewEvent))
 ANSWER: Codec[InboxAnswer, InboxAnswer] = Codec("answer", msgspec.json.Decoder(InboxAnswer))
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -103,3 +105,14 @@ def open_approval(
     return OpenApproval(
         execution_id=execution, process=process, step_id=step, visit=state.visit, request=state.approval
     )
+
+
+def open_wait(execution: ExecutionId, step: StepId, state: StepState) -> OpenWait | None:
+    """The event that a step in this state waits for, if it does."""
+    if (
+        state.status is not StepStatus.WAITING
+        or state.waiting_for is not Waiting.EVENT
+        or state.event is None
+    ):
+        return None
+    return OpenWait(execution, step, state.visit, state.attempt, state.event, state.due)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -11,8 +11,9 @@ from typing import Literal, NamedTuple, Protocol, TypeVar, cast
 
 import apsw
 
-from process_engine.core.commands import AnyCommand
+from process_engine.core.commands import InboxCommand
 from process_engine.core.events import Event
+from process_engine.core.mailbox import NewEvent, PublishedEvent
 from process_engine.core.state import ExecutionStatus, Snapshot
 from process_engine.core.transition import Transition
 from process_engine.core.values import INLINE_LIMIT_BYTES, BlobRef
@@ -24,8 +25,9 @@ from process_engine.repositories import connection as disk
 from process_engine.repositories import migrations, publications, queries
 from process_engine.repositories.connection import MEMORY, Cursor, Row, SqlValue
 from process_engine.repositories.lock import StoreLock
+from process_engine.repositories.mail import Letters
 from process_engine.repositories.reader import Reader
-from process_engine.repositories.records import ANSWER, COMMAND, EVENT
+from process_engine.repositories.records import ANSWER, COMMAND, EVENT, to_microseconds
 from process_engine.repositories.rows import Batch, Numbers
 from process_engine.repositories.writer import Pace, Writer
 from process_engine.runtime.ports import (
@@ -36,6 +38,8 @@ from process_engine.runtime.ports import (
     InboxAnswer,
     InboxEntry,
     OpenApproval,
+    OpenWait,
+    Posted,
     PublishedVersion,
     StoredDefinition,
 )
@@ -45,7 +49,7 @@ Answer = TypeVar("Answer")
 
 # 256 KiB: from here on copying large values into the log takes milliseconds, which the event loop is spared.
 _HEAVY_BYTES = 256 * 1024
-# Open executions whose attempts are fetched at a time, so that a start with very many needs no list of all.
+# Open executions whose attempts or waits are fetched at a time: very many need no list of all.
 _PAGE = 1_000
 # Answered commands kept for whoever asks; older ones go when the store is taken over.
 _ANSWERS_KEPT = 1_000
@@ -324,16 +328,21 @@ class SqliteRepository:
 
     async def attempts(self) -> AsyncIterator[WorkItem]:
         """Every open attempt: the oldest execution first, its steps in the order of their ids."""
+        async for row in self._open_steps(queries.RUNNING):
+            item = queries.attempt(row)
+            if item is not None:
+                yield item
+
+    async def _open_steps(self, wanted: str) -> AsyncIterator[Row]:
+        """The rows of a query about steps, for one page of open executions after the other."""
         last = 0
         while True:
             far = self._opened().far
             numbers = [
                 cast("int", number) for (number,) in await far.read(queries.OPEN_NUMBERS, (last, _PAGE))
             ]
-            for row in await far.read(queries.RUNNING, (str(numbers),)):
-                item = queries.attempt(row)
-                if item is not None:
-                    yield item
+            for row in await far.read(wanted, (str(numbers),)):
+                yield row
             if len(numbers) < _PAGE:
                 return
             last = numbers[-1]
@@ -350,9 +359,48 @@ class SqliteRepository:
         rows = await self._opened().far.read(queries.APPROVALS, (max(limit, 0),))
         return [asked for asked in map(queries.approval, rows) if asked is not None]
 
+    # mailbox
+
+    async def post(
+        self, events: Sequence[NewEvent], blobs: Mapping[str, bytes], fence: Fence
+    ) -> Sequence[Posted]:
+        """Put events into the mailbox, in this order, or none; durable on return."""
+        writer, letters = self._writer(), Letters(events, blobs)
+
+        def write(cursor: Cursor) -> Sequence[Posted]:
+            _require_epoch(cursor, fence)
+            return letters.write(cursor)
+
+        return await writer.transact(write, heavy=letters.blob_bytes > _HEAVY_BYTES)
+
+    async def mail(
+        self, name: str, execution_id: ExecutionId, *, after: int = 0, limit: int = 100
+    ) -> Sequence[PublishedEvent]:
+        """Events of a name that an execution may take, `position > after`, in the order of publishing."""
+        values = (name, execution_id, after, max(limit, 0))
+        return [queries.mail(row) for row in await self._opened().near.read(queries.MAIL, values)]
+
+    async def waits(self) -> AsyncIterator[OpenWait]:
+        """Every wait for an event: the oldest execution first, its steps in the order of their ids."""
+        async for row in self._open_steps(queries.WAITS):
+            wait = queries.wait(row)
+            if wait is not None:
+                yield wait
+
+    async def clear_mail(self, before: datetime, *, limit: int) -> int:
+        """Remove the oldest events that were published before a moment, at most `limit`; how many."""
+        writer, fence = self._writer(), self.fence
+
+        def clear(cursor: Cursor) -> int:
+            _require_epoch(cursor, fence)
+            values = (to_microseconds(before), max(limit, 0))
+            return len(cursor.execute(f"{queries.CLEAR_MAIL} RETURNING position", values).fetchall())
+
+        return await writer.transact(clear)
+
     # inbox
 
-    async def submit(self, command: AnyCommand) -> int:
+    async def submit(self, command: InboxCommand) -> int:
         """Leave a command for the process that runs executions; durable on return. Works from a reader."""
         opening = self._opened()
         row = (opening.clock.now().isoformat(timespec="microseconds"), COMMAND.encode(command))

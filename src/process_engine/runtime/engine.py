@@ -9,6 +9,8 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
+from msgspec.structs import replace
+
 from process_engine.clock import SystemClock
 from process_engine.core.approvals import Ruling
 from process_engine.core.blockers import Blocker, blockers
@@ -17,26 +19,28 @@ from process_engine.core.commands import (
     CancelExecution,
     DecideApproval,
     DelegateApproval,
+    InboxCommand,
     PauseExecution,
-    ReachDeadline,
+    PublishEvent,
     ResumeExecution,
     RetryStep,
     StartExecution,
-    WakeStep,
 )
 from process_engine.core.config import ExecutionConfig
 from process_engine.core.events import ProcessReopened
 from process_engine.core.state import Execution, ExecutionStatus
 from process_engine.core.transition import Transition
 from process_engine.core.values import pack
-from process_engine.core.work import DEADLINE_KEY, GRACE_KEY, WorkItem, WorkKind, execution_work, step_work
+from process_engine.core.work import WorkItem, WorkKind, execution_work, step_work
 from process_engine.definition.document import ProcessDefinition
 from process_engine.definition.input_schema import accept_input
 from process_engine.errors import NotFound, ProcessEngineError
 from process_engine.ids import DefinitionHash, ExecutionId, StepId, new_execution_id
 from process_engine.runtime import inbox
+from process_engine.runtime.alarms import Alarms, wake_command
 from process_engine.runtime.feed import EventBus, EventFeed, InMemoryEventBus
 from process_engine.runtime.loop import Loop
+from process_engine.runtime.mailbox import Mailbox, publication, require_publishable, wait_of
 from process_engine.runtime.outputs import OutputStorage
 from process_engine.runtime.ownership import interruption_of, take_over
 from process_engine.runtime.plans import Plans
@@ -45,11 +49,12 @@ from process_engine.runtime.ports import (
     ExecutionRepository,
     ExecutionSummary,
     OpenApproval,
+    Posted,
 )
 from process_engine.runtime.registry import StepHandlerRegistry
 from process_engine.runtime.settling import has_nothing_due, has_settled
 from process_engine.runtime.steps import StepRunner
-from process_engine.runtime.timers import Alarm, Timers
+from process_engine.runtime.timers import Timers
 from process_engine.runtime.versions import Publishing, Versions
 from process_engine.runtime.view import ProcessExecution, view
 
@@ -99,7 +104,7 @@ class Engine(Publishing):
         self._plans = Plans(repositories)
         self._versions = Versions(repositories, self._clock)
         self._timers = Timers(self._clock)
-        self._alarms: dict[tuple[ExecutionId, str], Alarm] = {}
+        self._alarms = Alarms(self._timers, self._wake)
         self._watchers: dict[ExecutionId, list[tuple[Predicate, asyncio.Future[Execution]]]] = {}
         self._passed: set[DefinitionHash] = set()
         # Unfinished executions whose work this process drives.
@@ -128,7 +133,7 @@ class Engine(Publishing):
             plans=self._plans,
             outputs=self.outputs,
             on_release=self._release,
-            on_unchanged=self._rearm,
+            on_unchanged=self._alarms.rearm,
             on_failure=self._give_up,
         )
         self._tasks = asyncio.TaskGroup()
@@ -139,6 +144,14 @@ class Engine(Publishing):
             registry=self._registry,
             outputs=self.outputs,
             post=self._loop.post,
+        )
+        self._mailbox = Mailbox(
+            repository=self._repository,
+            fence=self._repository.fence,
+            clock=self._clock,
+            tasks=self._tasks,
+            submit=self._loop.submit,
+            on_quiet=self._quiet,
         )
         self._services = [
             self._tasks.create_task(self._loop.run()),
@@ -154,6 +167,7 @@ class Engine(Publishing):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._loop.close()
+        self._mailbox.close()
         for service in self._services:
             service.cancel()
         try:
@@ -169,6 +183,7 @@ class Engine(Publishing):
         """
         self._draining = True
         self._runner.stop_accepting()
+        self._mailbox.stop()
         deadline = self._clock.now() + timedelta(seconds=grace_seconds)
         under_way = self._runner.under_way
         while (under_way or not self._loop.is_empty) and self._clock.now() < deadline:
@@ -340,6 +355,36 @@ class Engine(Publishing):
         )
         return await self._command(command)
 
+    async def publish_event(
+        self,
+        name: str,
+        payload: object = None,
+        *,
+        execution_id: str | None = None,
+        id: str | None = None,
+        by: str | None = None,
+    ) -> Posted:
+        """Publish an event for every execution that waits for it now or later; it is durable on return.
+
+        `payload` is any JSON value of at most 10 MiB. With `execution_id` only that execution may take it. A
+        second event with the same `id` is no change, as long as the first is kept: 7 days.
+
+        Raises:
+            CommandRejected: it has no name, or a payload without a JSON form. Nothing was written.
+            OutputTooLarge: the payload is over the limit. Nothing was written.
+            NotFound: there is no such execution. Nothing was written.
+        """
+        only = ExecutionId(execution_id) if execution_id is not None else None
+        return await self._publish(publication(name, payload, execution_id=only, id=id, by=by))
+
+    async def _publish(self, command: PublishEvent) -> Posted:
+        # It counts from when it is known here, whatever clock it was left by.
+        event = replace(command.event, published_at=self._clock.now())
+        require_publishable(event)
+        if event.execution_id is not None:
+            await self._fetch(event.execution_id)
+        return await self._mailbox.publish(event, command.blobs)
+
     async def _command(self, command: AnyCommand) -> ProcessExecution:
         return await self._view(await self._loop.submit(command))
 
@@ -356,7 +401,11 @@ class Engine(Publishing):
             StorageError: the store failed for good, the engine has stopped.
         """
         settled = has_settled if wait_for_timers else has_nothing_due
-        watched = self._watch(ExecutionId(execution_id), lambda found: settled(found, self._clock.now()))
+
+        def is_over(found: Execution) -> bool:
+            return settled(found, self._clock.now()) and not self._mailbox.is_busy(found.id)
+
+        watched = self._watch(ExecutionId(execution_id), is_over)
         return await self._view(await watched)
 
     async def _watch(self, execution_id: ExecutionId, predicate: Predicate) -> Execution:
@@ -429,11 +478,13 @@ class Engine(Publishing):
                 self._left_alone[execution_id] = fault
             else:
                 self._adopted.add(execution_id)
+        await self._mailbox.clear()
         await take_over(
             self._repository,
             adopts=self._adopted.__contains__,
             interrupt=self._loop.post,
-            arm=self._arm,
+            arm=self._alarms.arm,
+            expect=self._mailbox.expect,
         )
 
     async def _adopt_stored(self, execution_id: ExecutionId) -> Execution:
@@ -454,13 +505,15 @@ class Engine(Publishing):
             if item is not None and item.kind is WorkKind.ATTEMPT:
                 self._loop.post(interruption_of(item))
             elif item is not None:
-                self._arm(item)
+                self._owe(item, execution)
         for item in execution_work(execution.id, execution.head):
-            self._arm(item)
+            self._alarms.arm(item)
         return execution
 
-    async def _serve(self, command: AnyCommand) -> Execution:
+    async def _serve(self, command: InboxCommand) -> Execution | Posted:
         """Carry out a command from the inbox; what makes an execution go on makes it ours as well."""
+        if isinstance(command, PublishEvent):
+            return await self._publish(command)
         if isinstance(command, (ResumeExecution, RetryStep, DecideApproval)):
             await self._adopt_stored(command.execution_id)
         return await self._loop.submit(command)
@@ -488,14 +541,24 @@ class Engine(Publishing):
             plan = self._plans.known(execution.created.definition_hash)
             assert plan is not None
             self._runner.start(item, execution, plan)
-        else:
-            self._arm(item)
+            return
+        if item.kind is WorkKind.EVENT:
+            self._mailbox.expect(wait_of(item, execution))
+        if item.due is not None:
+            self._alarms.arm(item)
 
     def _withdraw(self, item: WorkItem) -> None:
         if item.kind is WorkKind.ATTEMPT:
             self._runner.cancel(item.execution_id, item.key)
-        else:
-            self._disarm(item.execution_id, item.key)
+            return
+        if item.kind is WorkKind.EVENT:
+            self._mailbox.forget(item.execution_id, StepId(item.key))
+        self._alarms.disarm(item.execution_id, item.key)
+
+    async def _quiet(self, execution_id: ExecutionId) -> None:
+        """Nothing that was published is on its way to the execution: who waits for that is told."""
+        if execution_id in self._watchers and (found := await self._loop.fetch(execution_id)) is not None:
+            self._tell(found)
 
     def _tell(self, execution: Execution) -> None:
         if execution.status.is_final:
@@ -525,45 +588,10 @@ class Engine(Publishing):
 
     # ------------------------------------------------------------ timers
 
-    def _arm(self, item: WorkItem) -> None:
-        assert item.due is not None
-        self._disarm(item.execution_id, item.key)
-        self._alarms[item.execution_id, item.key] = self._timers.call_at(item.due, lambda: self._wake(item))
-
-    def _disarm(self, execution_id: ExecutionId, key: str) -> None:
-        alarm = self._alarms.pop((execution_id, key), None)
-        if alarm is not None:
-            alarm.cancel()
-
     def _wake(self, item: WorkItem) -> None:
-        self._alarms.pop((item.execution_id, item.key), None)
-        if not self._draining:
-            self._loop.post(_wake_command(item))
-
-    def _rearm(self, command: AnyCommand, execution: Execution) -> None:
-        """A wake-up changed nothing: too late, or too early since a clock was set back. Ask the state."""
-        item: WorkItem | None = None
-        if isinstance(command, WakeStep):
-            item = step_work(execution.id, command.step_id, execution.step(command.step_id))
-        elif isinstance(command, ReachDeadline):
-            key = GRACE_KEY if command.grace else DEADLINE_KEY
-            owed = execution_work(execution.id, execution.head)
-            item = next((work for work in owed if work.key == key), None)
-        if item is not None and item.due is not None and (item.execution_id, item.key) not in self._alarms:
-            self._arm(item)
-
-
-def _wake_command(item: WorkItem) -> AnyCommand:
-    match item.kind:
-        case WorkKind.DEADLINE | WorkKind.GRACE:
-            return ReachDeadline(execution_id=item.execution_id, grace=item.kind is WorkKind.GRACE)
-        case _:
-            return WakeStep(
-                execution_id=item.execution_id,
-                step_id=StepId(item.key),
-                visit=item.visit,
-                attempt=item.attempt,
-            )
+        # What was published in time comes before a timeout that falls due with it.
+        if not self._draining and not self._mailbox.expire(item):
+            self._loop.post(wake_command(item))
 
 
 def _fault_of(check: Preflight, definition: ProcessDefinition) -> ProcessEngineError | None:

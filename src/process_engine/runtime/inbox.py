@@ -7,10 +7,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
-from process_engine.core.commands import AnyCommand
+from process_engine.core.commands import AnyCommand, InboxCommand
 from process_engine.core.state import Execution
 from process_engine.errors import ProcessEngineError, StorageError, StorageUnavailable
-from process_engine.runtime.ports import Clock, ExecutionRepository, InboxAnswer, InboxEntry
+from process_engine.runtime.ports import Clock, ExecutionRepository, InboxAnswer, InboxEntry, Posted
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ ANSWER_POLL_SECONDS = 0.02
 
 
 async def serve(
-    repository: ExecutionRepository, submit: Callable[[AnyCommand], Awaitable[Execution]]
+    repository: ExecutionRepository, submit: Callable[[InboxCommand], Awaitable[Execution | Posted]]
 ) -> None:
     """Take up commands and record what became of them, until cancelled.
 
@@ -40,14 +40,18 @@ async def serve(
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def _carry_out(entry: InboxEntry, submit: Callable[[AnyCommand], Awaitable[Execution]]) -> InboxAnswer:
+async def _carry_out(
+    entry: InboxEntry, submit: Callable[[InboxCommand], Awaitable[Execution | Posted]]
+) -> InboxAnswer:
     try:
-        execution = await submit(entry.command)
+        done = await submit(entry.command)
     except StorageError:
         raise
     except ProcessEngineError as error:
         return InboxAnswer(error_code=error.code, error_message=error.message, error_remedy=error.remedy)
-    return InboxAnswer(status=execution.status)
+    return (
+        InboxAnswer(repeated=done.repeated) if isinstance(done, Posted) else InboxAnswer(status=done.status)
+    )
 
 
 async def ask(

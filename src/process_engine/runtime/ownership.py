@@ -9,7 +9,7 @@ from datetime import datetime
 from process_engine.core.commands import InterruptAttempt
 from process_engine.core.work import WorkItem
 from process_engine.ids import ExecutionId, StepId
-from process_engine.runtime.ports import ExecutionRepository
+from process_engine.runtime.ports import ExecutionRepository, OpenWait
 
 log = logging.getLogger(__name__)
 
@@ -23,17 +23,24 @@ async def take_over(
     adopts: Callable[[ExecutionId], bool],
     interrupt: Callable[[InterruptAttempt], None],
     arm: Callable[[WorkItem], None],
+    expect: Callable[[OpenWait], None],
 ) -> None:
     """Go on with the open work of a store.
 
     `interrupt` gets a command for every attempt that was under way, `arm` every wait with the moment it was
-    due from the beginning. Executions that `adopts` refuses are left as they are.
+    due from the beginning, `expect` every wait for an event. Executions that `adopts` refuses are left as
+    they are.
     """
-    attempts = timers = 0
+    attempts = timers = waits = 0
     async for item in repository.attempts():
         if adopts(item.execution_id):
             attempts += 1
             interrupt(interruption_of(item))
+    # Before the timers: what was published in time counts before a timeout does.
+    async for wait in repository.waits():
+        if adopts(wait.execution_id):
+            waits += 1
+            expect(wait)
     after: tuple[datetime, ExecutionId, str] | None = None
     while page := await repository.timers(after=after, limit=PAGE):
         for item in page:
@@ -42,8 +49,8 @@ async def take_over(
             if adopts(item.execution_id):
                 timers += 1
                 arm(item)
-    if attempts or timers:
-        log.info("took over attempts=%d timers=%d", attempts, timers)
+    if attempts or timers or waits:
+        log.info("took over attempts=%d timers=%d waits=%d", attempts, timers, waits)
 
 
 def interruption_of(item: WorkItem) -> InterruptAttempt:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol, runtime_checkable
@@ -11,8 +11,9 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from process_engine.core.approvals import Request
-from process_engine.core.commands import AnyCommand
+from process_engine.core.commands import InboxCommand
 from process_engine.core.events import Event
+from process_engine.core.mailbox import NewEvent, PublishedEvent
 from process_engine.core.results import NO_USAGE, Completed, Failed, StepResult, Usage
 from process_engine.core.state import ExecutionStatus, Snapshot
 from process_engine.core.transition import Transition
@@ -325,6 +326,24 @@ class OpenApproval(msgspec.Struct, frozen=True, kw_only=True):
     request: Request
 
 
+class OpenWait(msgspec.Struct, frozen=True):
+    """A visit of a step that waits for an event of this name; `due` is when it stops to, if it does."""
+
+    execution_id: ExecutionId
+    step_id: StepId
+    visit: int
+    attempt: int
+    event: str
+    due: datetime | None = None
+
+
+class Posted(msgspec.Struct, frozen=True):
+    """An event as the mailbox holds it; `repeated` says that it was there already, under the same id."""
+
+    published: PublishedEvent
+    repeated: bool = False
+
+
 class FeedEntry(msgspec.Struct, frozen=True):
     """An event with its place in the order of all events of a store; positions grow and may have gaps."""
 
@@ -336,16 +355,20 @@ class InboxEntry(msgspec.Struct, frozen=True):
     """A command that another process left; `id` grows with the order of arrival."""
 
     id: int
-    command: AnyCommand
+    command: InboxCommand
 
 
 class InboxAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of a command from the inbox: the status after it, or why it was refused."""
+    """What became of a command from the inbox: the status after it, or why it was refused.
+
+    `repeated` says that an event was published already, under the same id.
+    """
 
     status: ExecutionStatus | None = None
     error_code: str | None = None
     error_message: str | None = None
     error_remedy: str = ""
+    repeated: bool = False
 
 
 Fence = int
@@ -499,8 +522,47 @@ class ExecutionRepository(Protocol):
         the order of their ids."""
         ...
 
+    # mailbox
+    async def post(
+        self, events: Sequence[NewEvent], blobs: Mapping[str, bytes], fence: Fence
+    ) -> Sequence[Posted]:
+        """Put events into the mailbox, in this order, or none; durable on return.
+
+        One whose id is there already, or comes twice, is not put there again: what is told is the first.
+        `blobs` are the payloads that are large; those that are there already stay.
+
+        Raises:
+            OwnershipLost: `fence` is stale. Nothing was written.
+            StorageUnavailable: as `commit`.
+            InternalError: a payload has no JSON form. Nothing was written.
+        """
+        ...
+
+    async def mail(
+        self, name: str, execution_id: ExecutionId, *, after: int = 0, limit: int = 100
+    ) -> Sequence[PublishedEvent]:
+        """Events of a name that an execution may take, with `position > after`, in the order of publishing.
+
+        That is each one addressed to it, and of those addressed to nobody each that was published after the
+        execution was first committed; an execution that does not exist has none of these.
+        """
+        ...
+
+    def waits(self) -> AsyncIterator[OpenWait]:
+        """Every wait for an event in executions that have not ended: the oldest execution first, its steps in
+        the order of their ids."""
+        ...
+
+    async def clear_mail(self, before: datetime, *, limit: int) -> int:
+        """Remove the oldest events that were published before a moment, at most `limit`; how many.
+
+        Raises:
+            OwnershipLost: the store was taken over since this opening.
+        """
+        ...
+
     # inbox
-    async def submit(self, command: AnyCommand) -> int:
+    async def submit(self, command: InboxCommand) -> int:
         """Leave a command for the process that runs executions; durable on return. Works from a reader."""
         ...
 

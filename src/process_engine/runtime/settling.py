@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from process_engine.core.blockers import waits_for_people
+from process_engine.core.blockers import waits_outside
+from process_engine.core.events import Waiting
 from process_engine.core.state import Execution, ExecutionStatus, StepState, StepStatus
 
 
 def has_settled(execution: Execution, now: datetime) -> bool:
-    """It has ended, or it is held, paused or waits for people, and nothing else is under way or due."""
+    """It has ended, is held or paused, or waits for people or events and nothing else is under way or due."""
     status = execution.status
     if status.is_final or status is ExecutionStatus.PENDING:
         return True
     if status is ExecutionStatus.PAUSED:
         return not execution.progress.running
-    return waits_for_people(execution) and not any(
+    return waits_outside(execution) and not any(
         _goes_on_by_itself(step, now) for step in execution.steps.values()
     )
 
@@ -30,8 +31,9 @@ def has_nothing_due(execution: Execution, now: datetime) -> bool:
 
 
 def _goes_on_by_itself(step: StepState, now: datetime) -> bool:
-    """Whether something happens to the step without people: a timer, a slot, a deadline that has come."""
-    return step.status in (StepStatus.WAITING, StepStatus.READY) or _is_due(step, now)
+    """Whether something happens to the step from inside: a timer, a slot, a deadline that has come."""
+    for_ever = step.waiting_for is Waiting.EVENT and step.due is None
+    return (step.status in (StepStatus.WAITING, StepStatus.READY) and not for_ever) or _is_due(step, now)
 
 
 def _is_due(step: StepState, now: datetime) -> bool:

@@ -51,6 +51,11 @@ def approval(**keys: object) -> StepKeys:
     return {"type": "human_approval", "title": "May it go on?", **keys}
 
 
+def event(name: str, **keys: object) -> StepKeys:
+    """The keys of a step that waits for an event."""
+    return {"type": "wait_for_event", "event": name, **keys}
+
+
 def _sources(drawing: str) -> dict[str, list[str]]:
     """Each step of the drawing with the steps it depends on, both in the order of their appearance."""
     sources: dict[str, list[str]] = {}

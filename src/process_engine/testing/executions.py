@@ -19,6 +19,7 @@ from process_engine.core.config import ExecutionConfig
 from process_engine.core.decide import transition
 from process_engine.core.events import Event, StepEvent
 from process_engine.core.invariants import Audit, check
+from process_engine.core.mailbox import NewEvent, PublishedEvent
 from process_engine.core.plan import Plan, compile_plan
 from process_engine.core.results import Completed, Failed, Usage
 from process_engine.core.state import Execution, ExecutionStatus, Snapshot, StepState
@@ -201,6 +202,19 @@ class Story:
         """Somebody rejects what a step asks."""
         return self.obeys(decision(step_id, by, Ruling.REJECTED, groups, comment))
 
+    def offered(self, step_id: str, *events: PublishedEvent, visit: int | None = None) -> Story:
+        """Events of the mailbox are brought to a step."""
+        state = self.step(step_id)
+        return self.obeys(
+            c.DeliverEvents(
+                execution_id=EXECUTION_ID,
+                step_id=StepId(step_id),
+                visit=visit or state.visit,
+                attempt=state.attempt,
+                events=events,
+            )
+        )
+
     def paused(self) -> Story:
         """An operator pauses."""
         return self.obeys(c.PauseExecution(execution_id=EXECUTION_ID))
@@ -273,6 +287,25 @@ class Story:
         stored = Snapshot(execution.created, execution.head, execution.steps)
         check(Audit(self.plan, stored, self.history, self.work))
         return self
+
+
+def published(
+    position: int,
+    payload: object = None,
+    *,
+    name: str = "go",
+    to: str | None = None,
+    seconds: float = 0.0,
+) -> PublishedEvent:
+    """An event in the mailbox, published so many seconds after `BEGINNING`."""
+    made = NewEvent(
+        id=f"p{position}",
+        name=name,
+        payload=pack(payload)[0],
+        published_at=BEGINNING + timedelta(seconds=seconds),
+        execution_id=None if to is None else ExecutionId(to),
+    )
+    return PublishedEvent(position, made)
 
 
 def decision(

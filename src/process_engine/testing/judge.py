@@ -23,11 +23,12 @@ from process_engine.core.plan import TIMEOUT_OF_TYPE, Plan, compile_plan
 from process_engine.core.results import Failed
 from process_engine.core.state import Execution, Snapshot
 from process_engine.core.transition import Transition
-from process_engine.core.work import WorkItem, execution_work, step_work
+from process_engine.core.work import WorkItem, WorkKind, execution_work, step_work
 from process_engine.definition.document import AgentTask, Notification, ProcessDefinition
 from process_engine.ids import DefinitionHash, ExecutionId, StepId
 from process_engine.runtime.ports import AgentRequest, ExecutionRepository, StepContext
 from process_engine.testing.disks import all_of, run_now
+from process_engine.testing.letters import NAMES, Postman
 from process_engine.testing.simulated_ports import AttemptKey
 from process_engine.testing.simulated_time import SimulatedTime
 from process_engine.testing.telling import Teller
@@ -96,6 +97,7 @@ class Judge:
         self.definitions: dict[DefinitionHash, ProcessDefinition] = {}
         self.records: dict[ExecutionId, Record] = {}
         self.acknowledged: dict[ExecutionId, object] = {}
+        self.postman = Postman(reader)
         self.called_before: set[AttemptKey] = set()
         self._asked: dict[str, object] = {}
         self._delivered: dict[AttemptKey, list[RecordResult]] = {}
@@ -185,6 +187,8 @@ class Judge:
         for event in new:
             record.events.append(event)
             self._note(record, event)
+            if (fault := self.postman.follow(record.plan, event)) is not None:
+                raise PromiseBroken(fault)
             record.witness.see(event)
         record.witness.end_of_transition()
 
@@ -307,6 +311,11 @@ class Judge:
         attempts: dict[ExecutionId, dict[str, WorkItem]] = {}
         for item in run_now(all_of(self.reader.attempts())):
             attempts.setdefault(item.execution_id, {})[item.key] = item
+        for wait in run_now(all_of(self.reader.waits())):
+            work = WorkItem(
+                wait.execution_id, wait.step_id, WorkKind.EVENT, wait.visit, wait.attempt, wait.due
+            )
+            attempts.setdefault(wait.execution_id, {})[wait.step_id] = work
         stored: dict[ExecutionId, Snapshot] = {}
         for line in run_now(self.reader.list(limit=EVERYTHING)):
             snapshot = run_now(self.reader.load(line.id))
@@ -332,6 +341,7 @@ class Judge:
                 run_now(self.reader.feed(after=last, limit=EVERYTHING)),
                 run_now(self.reader.timers(after=None, limit=EVERYTHING)),
                 run_now(self.reader.inbox(limit=EVERYTHING)),
+                [run_now(self.reader.mail(name, key)) for name in NAMES for key in self.records],
             ]
         )
 

@@ -23,6 +23,7 @@ MUST_HAPPEN = (
             "RetryStep",
             "DecideApproval",
             "DelegateApproval",
+            "PublishEvent",
         )
     ),
     *(
@@ -34,6 +35,7 @@ MUST_HAPPEN = (
             "RetryStep",
             "DecideApproval",
             "DelegateApproval",
+            "PublishEvent",
             "RecordResult",
             "WakeStep",
         )
@@ -71,6 +73,7 @@ MUST_HAPPEN = (
             "answer",
             "approvals",
             "attempts",
+            "clear_mail",
             "commit",
             "inbox",
             "list",
@@ -78,10 +81,13 @@ MUST_HAPPEN = (
             "load_blob",
             "load_definition",
             "load_many",
+            "mail",
             "open",
             "open_executions",
+            "publish",
             "save_definition",
             "timers",
+            "waits",
         )
     ),
     "agent called",
@@ -103,6 +109,7 @@ MUST_HAPPEN = (
     "notification begun",
     "paused by interruption",
     "progress handed on",
+    "published again",
     "quiet steps",
     "retry after longer than backoff",
     "same history on both stores",

@@ -7,29 +7,34 @@ from random import Random
 from typing import cast
 
 from process_engine.core import events as e
+from process_engine.core.blockers import BlockerKind
 from process_engine.core.commands import (
     AnyCommand,
     CancelExecution,
     DecideApproval,
     DelegateApproval,
+    InboxCommand,
     PauseExecution,
+    PublishEvent,
     RecordResult,
     ResumeExecution,
     RetryStep,
     WakeStep,
 )
+from process_engine.core.mailbox import NewEvent
 from process_engine.core.state import ExecutionStatus
 from process_engine.core.values import pack
 from process_engine.core.work import WorkItem
-from process_engine.definition.document import ProcessDefinition
+from process_engine.definition.document import ProcessDefinition, WaitForEvent
 from process_engine.errors import ProcessEngineError
 from process_engine.ids import ExecutionId, StepId
-from process_engine.runtime.ports import ExecutionRepository, ExecutionSummary
+from process_engine.runtime.ports import ExecutionRepository, ExecutionSummary, Posted
 from process_engine.runtime.view import ProcessExecution
 from process_engine.testing.answers import LARGE, Answers
 from process_engine.testing.deciders import drawn_command, is_recorded, request_of
 from process_engine.testing.disks import Disk, run_now
 from process_engine.testing.judge import EVERYTHING, Judge, PromiseBroken
+from process_engine.testing.letters import drawn_event, fits
 from process_engine.testing.random_processes import random_process
 from process_engine.testing.simulated_ports import AttemptKey
 from process_engine.testing.simulated_process import Request, SimulatedProcess
@@ -53,7 +58,9 @@ class People:
         # Starts under an id of the client's, until they are acknowledged: they can be repeated.
         self._wanted: dict[ExecutionId, tuple[ProcessDefinition, dict[str, object]]] = {}
         self._asking: set[tuple[str, str, ExecutionId]] = set()
-        self._left: dict[int, tuple[AnyCommand, str]] = {}
+        self._left: dict[int, tuple[InboxCommand, str]] = {}
+        # What was published, by id: it may be published again.
+        self._published: dict[str, tuple[str, object, ExecutionId | None]] = {}
         self._past: list[RecordResult] = []
         self._stranger: ExecutionRepository = disk.repository()
         run_now(self._stranger.open(clock=SimulatedClock(time), writer=False))
@@ -150,6 +157,64 @@ class People:
         self._judge.counts[f"asked: {type(command).__name__}"] += 1
         process.request(request_of(command), lambda answer: self._carried_out(command, command.by, answer))
 
+    def publish(self, process: SimulatedProcess) -> None:
+        """Somebody publishes an event: a new one, or one that was published already, under the same id."""
+        if self._published and self._rng.random() < 0.2:
+            id = self._rng.choice(sorted(self._published))
+            self._judge.counts["published again"] += 1
+        else:
+            id = f"event-{self._next()}"
+            known = sorted(self._judge.records)
+            to = self._rng.choice(known) if known and self._rng.random() < 0.3 else None
+            self._published[id] = (*drawn_event(self._rng), to)
+        name, payload, to = self._published[id]
+        if self._rng.random() < 0.7:
+            self._judge.counts["asked: PublishEvent"] += 1
+            self._publish(process, id)
+            return
+        value, blobs = pack(payload)
+        event = NewEvent(
+            id=id, name=name, payload=value, published_at=self._time.moment, execution_id=to, by="stranger"
+        )
+        self._leave(PublishEvent(event=event, blobs=blobs), "")
+
+    def _publish(self, process: SimulatedProcess, id: str) -> None:
+        name, payload, to = self._published[id]
+        # Who was there before it was published can see it.
+        witnesses = sorted(self._judge.records) if to is None else [to]
+
+        def told(answer: object) -> None:
+            if not isinstance(answer, Posted):
+                self._refused(answer)
+                return
+            if answer.repeated or not witnesses:
+                return
+            if answer.published not in run_now(self._stranger.mail(name, witnesses[0], limit=EVERYTHING)):
+                raise PromiseBroken(f"{id} was acknowledged, and the mailbox does not hold it")
+
+        process.request(lambda engine: engine.publish_event(name, payload, execution_id=to, id=id), told)
+
+    def answer_waits(self, process: SimulatedProcess) -> bool:
+        """Publish what a wait without timeout waits for, once nothing else can happen; False if none waits.
+
+        Raises:
+            PromiseBroken: what fits was published before, and the wait has not taken it.
+        """
+        for (execution_id, step_id), wait in list(self._judge.postman.open_waits.items()):
+            plan = self._judge.records[execution_id].plan
+            lost = self._judge.postman.first_that_fits(plan, execution_id, step_id)
+            if lost is not None:
+                raise PromiseBroken(f"{step_id} of {execution_id} waits, and {lost} fits")
+            step = plan.definition.step(step_id)
+            assert isinstance(step, WaitForEvent)
+            assert wait.event is not None
+            payload = next(given for given in ({"n": 8}, {"n": 3}, {"m": 1}) if fits(step, given))
+            id = f"last-{self._next()}"
+            self._published[id] = (wait.event, payload, execution_id)
+            self._publish(process, id)
+            return True
+        return False
+
     def _command(self, execution_id: ExecutionId, by: str) -> AnyCommand:
         failed = self.status(execution_id) is ExecutionStatus.FAILED
         # Some ask too early: a failure may be on its way to the store.
@@ -207,7 +272,7 @@ class People:
 
     # ------------------------------------------------------------ the inbox
 
-    def _leave(self, command: AnyCommand, by: str) -> None:
+    def _leave(self, command: InboxCommand, by: str) -> None:
         """Leave a command for whoever runs executions, as another process does."""
         self._judge.counts[f"left: {type(command).__name__}"] += 1
         entry = run_now(self._stranger.submit(command))
@@ -229,7 +294,7 @@ class People:
             if answer is None:
                 raise PromiseBroken(f"{command} was left in the inbox and never answered")
             self._judge.counts["inbox answered"] += 1
-            if answer.error_code is None and not isinstance(command, RecordResult | WakeStep):
+            if answer.error_code is None and not isinstance(command, RecordResult | WakeStep | PublishEvent):
                 self._check_done(command, by)
 
     def give_late(self, answers: Answers, key: AttemptKey) -> None:
@@ -310,7 +375,8 @@ class People:
             return
         self._judge.counts["watched to its end"] += answer.status.is_final
         quiet = answer.status.is_final or answer.status in (ExecutionStatus.PENDING, ExecutionStatus.PAUSED)
-        if settles and not quiet:
+        for_event = any(b.kind is BlockerKind.EVENT and b.due is None for b in answer.blockers)
+        if settles and not quiet and not for_event:
             raise PromiseBroken(f"{answer.id} is said to have settled and is {answer.status}")
 
     def _explained(self, execution_id: ExecutionId, answer: object) -> None:

@@ -42,6 +42,7 @@ VERBS = (
     "approve",
     "reject",
     "delegate",
+    "publish",
     "cancel",
     "pause",
     "resume",
@@ -114,6 +115,8 @@ class Action(Document, frozen=True):
     approve: str | None = Field(default=None, description="Somebody approves what this step asks.")
     reject: str | None = Field(default=None, description="Somebody rejects what this step asks.")
     delegate: str | None = Field(default=None, description="Somebody hands this step's question on.")
+    publish: str | None = Field(default=None, description="An event of this name is published.")
+    payload: object = Field(default=None, description="What the event says.")
     cancel: str | None = Field(default=None, description="The execution is cancelled, for this reason.")
     pause: str | None = Field(default=None, description="The execution is paused, for this reason.")
     resume: Literal[True] | None = Field(default=None, description="The execution goes on.")

@@ -49,7 +49,7 @@ def _go_on(storm: Storm) -> bool:
     elif process.clock.next_due is not None:
         storm.advance_to(process.clock.next_due)
     else:
-        return False
+        return process.listens and storm.people.answer_waits(process)
     return True
 
 

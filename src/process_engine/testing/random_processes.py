@@ -101,6 +101,8 @@ class _Sketch:
             step |= self.timer(number)
         elif self.chance(0.12, "approval"):
             step |= self.approval(number)
+        elif self.chance(0.1, "event"):
+            step |= self.event()
         elif self.chance(0.06, "transform"):
             step |= {"type": "transform", "value": self.template(number)}
         elif self.chance(0.12, "notification"):
@@ -203,6 +205,17 @@ class _Sketch:
             step["form"] = {"type": "object", "required": ["ok"]}
         if self.chance(0.3):
             step["description"] = self.rng.choice(("{{ input.n }} of them", "plain"))
+        return step
+
+    def event(self) -> dict[str, object]:
+        step: dict[str, object] = {"type": "wait_for_event", "event": self.rng.choice(("go", "paid"))}
+        if self.chance(0.2):
+            step["event"] = "paid-{{ input.n }}"
+        if self.chance(0.6):
+            step["match"] = self.rng.choice(("event.n >= 5", "event.n > 1 and event.n < 7", "event.m == 1"))
+        if self.chance(0.6):
+            step["timeout"] = self.rng.choice(("1s", "5s", "1m", "10m"))
+            step["timeout_action"] = self.rng.choice(("fail", "skip", "continue"))
         return step
 
     def gateway(self, number: int) -> dict[str, object]:

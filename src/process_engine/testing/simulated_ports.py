@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol, TypeVar, cast
 
-from process_engine.core.commands import AnyCommand
+from process_engine.core.commands import InboxCommand
 from process_engine.core.events import Event
+from process_engine.core.mailbox import NewEvent, PublishedEvent
 from process_engine.core.state import ExecutionStatus, Snapshot
 from process_engine.core.transition import Transition
 from process_engine.core.values import BlobRef
@@ -25,6 +26,8 @@ from process_engine.runtime.ports import (
     InboxAnswer,
     InboxEntry,
     OpenApproval,
+    OpenWait,
+    Posted,
     PublishedVersion,
     StoredDefinition,
 )
@@ -34,7 +37,7 @@ T = TypeVar("T")
 AttemptKey = tuple[ExecutionId, str, int, int]
 
 COMMIT = "commit"
-WRITES = frozenset({COMMIT, "save_definition", "publish", "archive", "answer", "open"})
+WRITES = frozenset({COMMIT, "save_definition", "publish", "archive", "post", "clear_mail", "answer", "open"})
 
 
 class ProcessGone(BaseException):
@@ -239,13 +242,39 @@ class SimulatedStore:
         """As the repository."""
         return await self._ask("timers", lambda: self._repository.timers(after=after, limit=limit))
 
+    # mailbox
+
+    async def post(
+        self, events: Sequence[NewEvent], blobs: Mapping[str, bytes], fence: int
+    ) -> Sequence[Posted]:
+        """As the repository."""
+        made, large = tuple(events), dict(blobs)
+        return await self._ask("post", lambda: self._repository.post(made, large, fence))
+
+    async def mail(
+        self, name: str, execution_id: ExecutionId, *, after: int = 0, limit: int = 100
+    ) -> Sequence[PublishedEvent]:
+        """As the repository."""
+        return await self._ask(
+            "mail", lambda: self._repository.mail(name, execution_id, after=after, limit=limit)
+        )
+
+    async def waits(self) -> AsyncIterator[OpenWait]:
+        """As the repository, all read at once."""
+        for wait in await self._ask("waits", lambda: all_of(self._repository.waits())):
+            yield wait
+
+    async def clear_mail(self, before: datetime, *, limit: int) -> int:
+        """As the repository."""
+        return await self._ask("clear_mail", lambda: self._repository.clear_mail(before, limit=limit))
+
     # inbox
 
     async def approvals(self, *, limit: int = 1000) -> Sequence[OpenApproval]:
         """As the repository."""
         return await self._ask("approvals", lambda: self._repository.approvals(limit=limit))
 
-    async def submit(self, command: AnyCommand) -> int:
+    async def submit(self, command: InboxCommand) -> int:
         """As the repository."""
         return await self._ask("submit", lambda: self._repository.submit(command))
 

@@ -89,6 +89,7 @@ class Storm:
         spice: tuple[Choice, ...] = (
             (0.6, self._listens, lambda: self.people.operate(self.process)),
             (1.0, self._listens, lambda: self.people.decide(self.process)),
+            (0.6, self._listens, lambda: self.people.publish(self.process)),
             (0.3, self._listens, lambda: self.people.look(self.process)),
             (0.15, self._listens, lambda: self.people.start_again(self.process)),
             (0.15, lambda: True, self.people.give_again),
@@ -298,7 +299,12 @@ class Storm:
 
     def _perform(self, process: SimulatedProcess, operation: Operation) -> None:
         """Let an operation come about; whoever was overtaken must not change anything by it."""
-        overtaken = process is not self.owner and operation.name in (COMMIT, "answer")
+        overtaken = process is not self.owner and operation.name in (
+            COMMIT,
+            "answer",
+            "publish",
+            "clear_mail",
+        )
         before = self.judge.fingerprint() if overtaken else b""
         operation.perform()
         self.teller.counts[f"store: {operation.name}"] += 1

@@ -209,6 +209,8 @@ class _Course:
                 return lambda: engine.delegate_approval(
                     _ID, step_id, by=by or "", to=to, groups=action.groups, comment=action.comment
                 )
+            case "publish":
+                return lambda: engine.publish_event(action.publish or "", action.payload, by=by)
             case "cancel":
                 return lambda: engine.cancel(_ID, reason=action.cancel, by=by)
             case "pause":

@@ -31,6 +31,7 @@ class Seen:
     asked: Request | None = None
     decided: tuple[Decision, ...] = ()
     expired: bool = False
+    received: bool = False
 
 
 class Verdicts:

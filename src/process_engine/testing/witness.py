@@ -24,6 +24,7 @@ from process_engine.definition.document import (
     RetryPolicy,
     Step,
     Timer,
+    WaitForEvent,
 )
 from process_engine.testing.simulated_notifications import progress_of
 from process_engine.testing.verdicts import SETTLED, Seen, Verdicts
@@ -166,6 +167,8 @@ class Witness:
             case e.StepWaiting() | e.StepWaitingApproval():
                 self._demand(seen.status == "running", f"{event.step_id} waits while {seen.status}")
                 new = replace(seen, status="waiting", due=event.due)
+            case e.EventReceived():
+                new = self._receives(event, seen)
             case (
                 e.ApprovalRequested()
                 | e.ApprovalDecided()
@@ -197,6 +200,31 @@ class Witness:
 
     def _takes_slot(self, step_id: str) -> bool:
         return isinstance(self.kinds[step_id], AgentTask | Notification)
+
+    # ------------------------------------------------------------ published events
+
+    def _receives(self, event: e.EventReceived, seen: Seen) -> Seen:
+        self._demand(seen.status == "waiting", f"{event.step_id} takes an event while {seen.status}")
+        self._demand(isinstance(self.kinds[event.step_id], WaitForEvent), f"{event.step_id} takes an event")
+        late = seen.due is not None and event.published_at >= seen.due
+        self._demand(not late and not seen.received, f"{event.step_id} takes what it must not")
+        return replace(seen, received=True)
+
+    def _check_wait(self, event: e.StepEvent, seen: Seen) -> None:
+        """A wait that began ends by an event, or by its timeout as the document says."""
+        step = self.kinds[event.step_id]
+        if not isinstance(step, WaitForEvent) or seen.status != "waiting":
+            return
+        if seen.received:
+            self._demand(isinstance(event, e.StepCompleted), f"{step.id} ends as {event.type} by an event")
+            return
+        over = seen.due is not None and event.timestamp >= seen.due
+        self._demand(over, f"{step.id} ends as {event.type}, without an event or a timeout")
+        allowed = {"skip": e.StepSkipped, "continue": e.StepCompleted}.get(step.timeout_action)
+        fails = step.timeout_action == "fail" and not isinstance(event, e.StepCompleted)
+        self._demand(
+            fails if allowed is None else isinstance(event, allowed), f"{step.id} ends as {event.type}"
+        )
 
     # ------------------------------------------------------------ people
 
@@ -302,6 +330,8 @@ class Witness:
     def _ends(self, event: e.StepEvent, seen: Seen) -> Seen:
         step_id = event.step_id
         self._demand(seen.status not in SETTLED, f"{step_id} was {seen.status} and ends again")
+        if not isinstance(event, e.StepCancelled):
+            self._check_wait(event, seen)
         match event:
             case e.StepCompleted():
                 step = self.kinds[step_id]
@@ -456,6 +486,9 @@ class Witness:
             if seen.status == "waiting" and isinstance(step, HumanApproval):
                 come_to = self._decided(step, seen)
                 self._demand(come_to is None, f"{step_id} waits although people say {come_to}")
+            self._demand(
+                not seen.received or seen.status != "waiting", f"{step_id} took an event and waits on"
+            )
             if seen.status == "pending":
                 self._demand(
                     self.verdicts.verdict(step_id) == "wait",

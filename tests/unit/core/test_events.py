@@ -73,6 +73,7 @@ EXAMPLES = (
     e.AttemptStarted(**STEP),
     e.StepRetrying(**STEP, failure=FAILURE, delay_seconds=1.5, due=AT, usage=USAGE),
     e.StepWaiting(**STEP, waiting_for=e.Waiting.TIMER, due=AT),
+    e.EventReceived(**STEP, event="order paid", event_id="p-1", position=12, published_at=AT, by="ann"),
     e.StepWaitingApproval(**STEP, due=AT),
     e.ApprovalRequested(**STEP, request=REQUEST),
     e.ApprovalDecided(**ASKED, decision=DECISION),

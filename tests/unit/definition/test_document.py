@@ -20,6 +20,7 @@ from process_engine.definition.document import (
     Step,
     Timer,
     Transform,
+    WaitForEvent,
 )
 from process_engine.definition.durations import Duration, parse_duration
 
@@ -64,6 +65,14 @@ FULL = {
             "recipients": ["ann@example.org"],
             "urgency": "high",
         },
+        {
+            "id": "paid",
+            "type": "wait_for_event",
+            "event": "paid-{{ input.topic }}",
+            "match": "event.n > 1",
+            "timeout": "3d",
+            "timeout_action": "continue",
+        },
         {"id": "shape", "type": "transform", "value": {"text": "{{ steps.write.output }}", "n": [1, None]}},
     ],
     "outputs": {"article": "steps.write.output"},
@@ -83,6 +92,7 @@ def test_each_type_word_leads_to_its_own_class(full: ProcessDefinition):
         Timer,
         HumanApproval,
         Notification,
+        WaitForEvent,
         Transform,
     ]
     assert {step.type: type(step) for step in full.steps} == STEP_TYPES
@@ -109,11 +119,12 @@ def test_an_approval_escalates_to_one_or_to_several(full: ProcessDefinition):
 
 
 def test_expressions_of_the_other_types_are_found(full: ProcessDefinition):
-    places = {step.id: {site.path[0] for site in step.expressions()} for step in full.steps[-3:]}
+    places = {step.id: {site.path[0] for site in step.expressions()} for step in full.steps[-4:]}
 
     assert places == {
         "ask": {"description", "title", "assignees"},
         "tell": {"message", "subject", "recipients"},
+        "paid": {"event", "match"},
         "shape": {"value"},
     }
 

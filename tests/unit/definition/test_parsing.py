@@ -152,7 +152,7 @@ def test_faults_of_a_step(step: str, code: str, message: str):
     assert "[type=" not in problem.message
 
 
-@pytest.mark.parametrize("kind", ["sub_process", "wait_for_event"])
+@pytest.mark.parametrize("kind", ["sub_process"])
 def test_a_type_of_the_language_that_is_not_run_yet_is_not_unknown(kind: str):
     problem = only(HEAD + f"  - {{id: a, type: {kind}, title: x}}\n")
 

@@ -83,9 +83,12 @@ async def test_a_failed_call_keeps_its_facts():
 
 
 async def test_a_code_outside_the_list_is_a_handler_error():
-    failed = await executed(AgentCallFailed("TEAPOT", "short and stout", transient=True))
+    paid = Usage(cost=Decimal("0.10"))
 
-    assert failed == Failed("HANDLER_ERROR", "the agent failed with the unknown code TEAPOT: short and stout")
+    failed = await executed(AgentCallFailed("TEAPOT", "short and stout", transient=True, usage=paid))
+
+    told = "the agent failed with the unknown code TEAPOT: short and stout"
+    assert failed == Failed("HANDLER_ERROR", told, usage=paid)
 
 
 async def test_any_other_exception_is_a_handler_error_with_its_type_and_text():

@@ -190,3 +190,18 @@ def test_notifications_reach_nobody_and_are_kept():
 
     assert trial.passed, trial.mismatches
     assert "notices: expected 0, found 2" in tried(text, then={"notices": []}).mismatches[0]
+
+
+def test_events_are_published_before_or_while_somebody_waits():
+    text = """
+name: p
+steps: [{id: paid, type: wait_for_event, event: paid, match: event.n > 1, timeout: 3d}]
+"""
+    early = {"publish": "paid", "payload": {"n": 1}}
+    right = {"publish": "paid", "payload": {"n": 2}}
+
+    taken = tried(text, when=[early, {"after": "1d"}, right], then={"status": "completed", "took": "1d"})
+    missed = tried(text, when=[early], then={"status": "failed", "error": "TIMEOUT", "took": "3d"})
+
+    assert taken.passed, taken.mismatches
+    assert missed.passed, missed.mismatches

@@ -16,13 +16,14 @@ from process_engine.core.evolve.approval_events import APPROVAL_EVENTS
 from process_engine.core.evolve.evolution import Effects, Evolution
 from process_engine.core.evolve.process_events import PROCESS_EVENTS
 from process_engine.core.evolve.step_events import STEP_EVENTS
+from process_engine.core.evolve.wait_events import WAIT_EVENTS
 from process_engine.core.plan import Plan
 from process_engine.core.state import Execution, Progress, Snapshot, StepStatus
 from process_engine.errors import InternalError
 
 __all__ = ["EFFECTS", "Evolution", "apply", "replay", "restore"]
 
-EFFECTS: Effects = MappingProxyType({**PROCESS_EVENTS, **STEP_EVENTS, **APPROVAL_EVENTS})
+EFFECTS: Effects = MappingProxyType({**PROCESS_EVENTS, **STEP_EVENTS, **APPROVAL_EVENTS, **WAIT_EVENTS})
 """What every kind of event does."""
 
 

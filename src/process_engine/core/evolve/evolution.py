@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from process_engine.core import events as e
 from process_engine.core.edges import add_edge, edge_state, tally_edges
+from process_engine.core.mailbox import NOTHING_RECEIVED
 from process_engine.core.plan import Plan
 from process_engine.core.results import NO_USAGE, Usage
 from process_engine.core.state import (
@@ -54,6 +55,7 @@ class Evolution:
         "pause_reason",
         "plan",
         "queue",
+        "received",
         "running",
         "sequence",
         "started_at",
@@ -90,6 +92,7 @@ class Evolution:
         self.input = head.input
         self.cost = head.cost
         self.tokens = head.tokens
+        self.received = head.received
         # One copy of each table per transition, at the speed of memcpy: about 4 ns a step.
         self.steps = dict(execution.steps)
         self._tallies = dict(progress.tallies)
@@ -112,6 +115,7 @@ class Evolution:
         self.input: Value | None = None
         self.cost = Decimal(0)
         self.tokens = 0
+        self.received = NOTHING_RECEIVED
         self.steps: dict[StepId, StepState] = {}
         self._tallies: dict[StepId, Tally] = dict(self.plan.tallies)
         self.queue: tuple[StepId, ...] = ()
@@ -144,6 +148,7 @@ class Evolution:
             input=self.input,
             cost=self.cost,
             tokens=self.tokens,
+            received=self.received,
         )
         progress = Progress(self._tallies, self.queue, self.running, self.unsettled)
         return Execution(self.created, head, self.steps, progress)

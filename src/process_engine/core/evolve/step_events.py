@@ -70,7 +70,9 @@ def _progress(state: StepState, told: object) -> object:
 
 def _step_waiting(evolution: Evolution, event: e.StepWaiting) -> None:
     state = evolution.steps.get(event.step_id, UNTOUCHED)
-    waiting = replace(state, status=StepStatus.WAITING, waiting_for=event.waiting_for, due=event.due)
+    waiting = replace(
+        state, status=StepStatus.WAITING, waiting_for=event.waiting_for, due=event.due, event=event.event
+    )
     evolution.set_step(event.step_id, waiting)
 
 
@@ -142,6 +144,7 @@ def _step_cancelled(evolution: Evolution, event: e.StepCancelled) -> None:
         reason=event.reason,
         waiting_for=None,
         due=None,
+        event=None,
         approval=None,
         queued=0,
     )

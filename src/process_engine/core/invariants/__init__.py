@@ -18,6 +18,7 @@ from process_engine.core.invariants.history import (
     results_are_final,
     sequences_have_no_gaps,
 )
+from process_engine.core.invariants.mail import events_are_taken_once
 from process_engine.core.invariants.paths import edges_allow_starts, edges_are_derived, no_way_around
 from process_engine.core.invariants.people import approvals_bind
 from process_engine.core.invariants.waits import slots_hold, something_is_waited_for, timers_end_once
@@ -32,6 +33,7 @@ __all__ = [
     "costs_add_up",
     "edges_allow_starts",
     "edges_are_derived",
+    "events_are_taken_once",
     "no_way_around",
     "nothing_starts_after_the_end",
     "replay_equals_state",
@@ -65,6 +67,7 @@ ALL: Mapping[str, Callable[[Audit], None]] = MappingProxyType(
         "I6": nothing_starts_after_the_end,
         "I7": something_is_waited_for,
         "I8": timers_end_once,
+        "I8b": events_are_taken_once,
         "I9": slots_hold,
         "I13": costs_add_up,
     }

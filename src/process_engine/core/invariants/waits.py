@@ -27,11 +27,11 @@ def timers_end_once(audit: Audit) -> None:
     """I8: a wait ends in one way: by its time, and never early, or from outside."""
     waiting: dict[str, e.StepWaiting] = {}
     for event in audit.events:
-        if isinstance(event, e.StepWaiting):
+        if isinstance(event, e.StepWaiting) and event.waiting_for is e.Waiting.TIMER:
             waiting[event.step_id] = event
         elif isinstance(event, (e.StepCompleted, e.StepCancelled, e.StepFailed, e.StepSkipped)):
             wait = waiting.pop(event.step_id, None)
-            if wait is not None and isinstance(event, e.StepCompleted):
+            if wait is not None and wait.due is not None and isinstance(event, e.StepCompleted):
                 audit.demand(
                     "I8",
                     event.timestamp >= wait.due,

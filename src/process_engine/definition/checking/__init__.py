@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from process_engine.definition.checking import (
     approval_rules,
     channel_rules,
+    event_rules,
     expression_rules,
     gateway_rules,
     graph_rules,
@@ -79,6 +80,10 @@ RULES: tuple[Rule, ...] = (
     channel_rules.needs,
     channel_rules.unused,
     channel_rules.addresses,
+    event_rules.outside_match,
+    event_rules.names,
+    event_rules.blind_matches,
+    event_rules.actions_without_timeout,
 )
 
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from process_engine.definition.checking.context import Context, Site
-from process_engine.definition.document import APPROVAL_SECONDS, Escalation, HumanApproval, Step, Transform
+from process_engine.definition.document import (
+    APPROVAL_SECONDS,
+    Escalation,
+    HumanApproval,
+    Step,
+    Transform,
+    WaitForEvent,
+)
 from process_engine.definition.parts import Path as Place
 from process_engine.definition.problems import Problem
 from process_engine.definition.syntax import Compare, Filter, ListNode, Literal, Node, Path, walk
@@ -127,6 +134,9 @@ def _idle_settings(step: Step) -> Iterator[tuple[str, str]]:
     elif isinstance(step, Transform):
         why = "a value is made at once, and would be the same again"
         yield from ((key, why) for key in ("retry", "on_interrupt", "timeout") if key in given)
+    elif isinstance(step, WaitForEvent):
+        why = "it waits once, and nothing of it is lost when the engine dies"
+        yield from ((key, why) for key in ("retry", "on_interrupt") if key in given)
 
 
 def _approvals(context: Context) -> Iterator[tuple[HumanApproval, Place]]:

@@ -18,6 +18,8 @@ FIELDS_OF_ROOTS = {
     "trigger": ("type", "id", "payload"),
 }
 _ITEM_ROOTS = ("item", "index")
+# Roots that exist in few places: nobody is pointed to them anywhere else.
+_RARE_ROOTS = ("secrets", "event", *_ITEM_ROOTS)
 
 
 def syntax(context: Context) -> Iterator[Problem]:
@@ -40,7 +42,7 @@ def roots(context: Context) -> Iterator[Problem]:
 
 
 def _near_root(site: Site, root: str) -> str:
-    known = [name for name in ROOTS if name not in ("secrets", *_ITEM_ROOTS)]
+    known = [name for name in ROOTS if name not in _RARE_ROOTS]
     variable = _loop_variable(site)
     near = did_you_mean(root, [*known, *([variable] if variable else [])], kind="roots")
     return near if near.startswith("Did") else f'{near} A text stands in quotes: `"{root}"`.'

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from process_engine.definition.checking.constants import constant_of
 from process_engine.definition.checking.context import Context
-from process_engine.definition.document import Gateway, HumanApproval, Step
+from process_engine.definition.document import Gateway, HumanApproval, Step, WaitForEvent
 
 # 2**14 worlds are 2 KiB a mask. Beyond that nothing is said, rather than something guessed.
 MAX_WORLDS = 2**14
@@ -214,7 +214,7 @@ class Worlds:
 
 def _goes_on(context: Context, step: Step) -> bool:
     """Whether what comes after the step goes on as if it were done, once it has failed for good."""
-    expires = isinstance(step, HumanApproval) and step.timeout_action == "skip"
+    expires = isinstance(step, HumanApproval | WaitForEvent) and step.timeout_action == "skip"
     return expires or _action(context, step) == "skip_step"
 
 

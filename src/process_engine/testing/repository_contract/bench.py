@@ -8,6 +8,7 @@ from random import Random
 from typing import TypeVar
 
 from process_engine.core.commands import AnyCommand
+from process_engine.core.mailbox import NewEvent
 from process_engine.errors import StoreLocked
 from process_engine.ids import DefinitionHash, ExecutionId
 from process_engine.repositories.memory import MemoryRepository, Tables
@@ -35,6 +36,8 @@ class Bench:
         self.coverage = Coverage(alone=alone)
         self.positions = Numbers("position")
         self.entries = Numbers("command")
+        self.mail_positions = Numbers("mail position")
+        self.posted: list[NewEvent] = []
         self.commands: list[AnyCommand] = []
         self.answered: set[int] = set()
         self.saved: set[DefinitionHash] = set()

@@ -41,6 +41,10 @@ ACCEPTED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "attempts": ("some",),
         "timers": ("page", "continued", "full page", "tie", "tie of two executions", "nothing"),
         "approvals": ("page", "full page", "several of one", "of a paused one", "nothing"),
+        "post": ("new", "again", "addressed", "several", "large value"),
+        "mail": ("page", "continued", "full page", "nothing"),
+        "waits": ("some",),
+        "clear_mail": ("some", "nothing"),
         "submit": ("new", "duplicate", "by a reader"),
         "inbox": ("page", "full page", "nothing"),
         "answer": ("first", "again"),
@@ -64,6 +68,8 @@ REFUSED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "save_definition": ("reader", "closed"),
         "publish": ("other content", "closed"),
         "archive": ("unknown", "closed"),
+        "post": ("newer epoch", "unwritable", "reader", "closed"),
+        "clear_mail": ("reader", "closed"),
         "submit": ("unwritable", "closed"),
         "answer": ("unknown", "reader", "closed"),
         **dict.fromkeys(
@@ -83,6 +89,8 @@ REFUSED: Mapping[str, tuple[str, ...]] = MappingProxyType(
                 "attempts",
                 "timers",
                 "approvals",
+                "mail",
+                "waits",
                 "inbox",
                 "read_answer",
             ),
@@ -95,7 +103,7 @@ REFUSED: Mapping[str, tuple[str, ...]] = MappingProxyType(
 TO_READ_BESIDE = ("open", "to read beside")
 LOCKED = ("open", "locked")
 TAKEN_OVER = ("open", "taken over")
-OVERTAKEN = (("commit", "overtaken"), ("answer", "overtaken"))
+OVERTAKEN = (("commit", "overtaken"), ("post", "overtaken"), ("answer", "overtaken"))
 """Besides, where two can open a store at once: one reads beside the other; a second one that wants to write
 is locked out, or takes over, and then the first is refused."""
 

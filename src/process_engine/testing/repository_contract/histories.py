@@ -13,6 +13,7 @@ import msgspec
 from process_engine.core import commands as c
 from process_engine.core.approvals import Ruling
 from process_engine.core.decide import transition
+from process_engine.core.mailbox import NewEvent, PublishedEvent
 from process_engine.core.plan import Plan, compile_plan
 from process_engine.core.results import Completed, Failed, Usage
 from process_engine.core.state import Execution, ExecutionStatus, StepStatus
@@ -50,7 +51,8 @@ _TIES: Mapping[str, object] = {
 }
 
 
-# People who are asked several things at once, who take their time, and who hand decisions on.
+# People who are asked several things at once, who take their time, and who hand decisions on; beside them,
+# waits for events.
 _ASKING: Mapping[str, object] = {
     "name": "asking",
     "steps": [
@@ -64,6 +66,8 @@ _ASKING: Mapping[str, object] = {
             "on_reject": "continue",
             "timeout_action": {"escalate_to": "bob", "after": "3s"},
         },
+        {"id": "w", "type": "wait_for_event", "event": "go"},
+        {"id": "w-2", "type": "wait_for_event", "event": "paid", "timeout": "1h", "timeout_action": "skip"},
         {"id": "shape", "type": "transform", "value": "{{ steps.b.output }}", "depends_on": ["b", "m-1"]},
     ],
 }
@@ -231,7 +235,9 @@ class Author:
         match item.kind:
             case WorkKind.DEADLINE | WorkKind.GRACE:
                 return c.ReachDeadline(execution_id=id, grace=item.kind is WorkKind.GRACE)
-            case WorkKind.TIMER | WorkKind.RETRY | WorkKind.APPROVAL:
+            case WorkKind.EVENT if item.due is None or self.rng.random() < 0.7:
+                return self._delivery(item)
+            case WorkKind.TIMER | WorkKind.RETRY | WorkKind.APPROVAL | WorkKind.EVENT:
                 return c.WakeStep(execution_id=id, step_id=StepId(item.key), visit=visit, attempt=attempt)
             case WorkKind.ATTEMPT:
                 step = StepId(item.key)
@@ -241,6 +247,25 @@ class Author:
                 return c.RecordResult(
                     execution_id=id, step_id=step, visit=visit, attempt=attempt, result=result
                 )
+
+    def _delivery(self, item: WorkItem) -> c.DeliverEvents:
+        """Events of every name that is waited for; one of them may fit."""
+        self._made += 1
+        payload = Value({"n": self.rng.randint(0, 9), "m": 1})
+        events = tuple(
+            PublishedEvent(
+                self._made * 100 + number,
+                NewEvent(id=f"d{self._made}-{number}", name=name, payload=payload, published_at=NOON),
+            )
+            for number, name in enumerate(("go", "paid", *(f"paid-{n}" for n in range(31))))
+        )
+        return c.DeliverEvents(
+            execution_id=item.execution_id,
+            step_id=StepId(item.key),
+            visit=item.visit,
+            attempt=item.attempt,
+            events=events,
+        )
 
     def _result(self) -> Completed | Failed:
         cost = Decimal(self.rng.randint(0, 99)) / Decimal(10**6)

@@ -16,6 +16,7 @@ from process_engine.ids import DefinitionHash, ExecutionId
 from process_engine.runtime.ports import ExecutionRepository, InboxAnswer, StoredDefinition
 from process_engine.testing.repository_contract.bench import UNKNOWN
 from process_engine.testing.repository_contract.histories import PREFIXES, Batch, unwritable_command
+from process_engine.testing.repository_contract.posting import MailOperations
 from process_engine.testing.repository_contract.publishing import PublishingOperations
 from process_engine.testing.repository_contract.samples import NOON, owed
 from process_engine.testing.repository_contract.sides import (
@@ -35,7 +36,7 @@ _LIMITS = (0, 1, 2, 4, 1000, 1000)
 _SIZES = (0, 1, 1, 1, 2, 3, 6)
 
 
-class Operations(PublishingOperations):
+class Operations(PublishingOperations, MailOperations):
     """One method for each thing that can be done to a store."""
 
     async def fence(self) -> None:
@@ -101,6 +102,8 @@ class Operations(PublishingOperations):
         if self.commands and self.rng.random() < 0.5:
             place = self.rng.randint(1, len(self.commands))
             return await self._answer(self.zombie, place, "overtaken")
+        if self.rng.random() < 0.3:
+            return await self.post_overtaken(self.zombie)
         batch = self.author.batch(self.rng.randint(0, 3))
         answer = await self._write(self.zombie, batch, self.zombie_fence, "overtaken")
         self.note("commit", answer, pair=self.zombie)

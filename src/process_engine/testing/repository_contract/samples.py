@@ -17,6 +17,7 @@ from process_engine.core.commands import CancelExecution
 from process_engine.core.config import ExecutionConfig
 from process_engine.core.events import Event, ExecutionCreated, StepStarted, Waiting
 from process_engine.core.failures import Failure
+from process_engine.core.mailbox import Received
 from process_engine.core.results import Usage
 from process_engine.core.state import (
     Execution,
@@ -81,6 +82,13 @@ def created(id: str, *, process: str = "content", input: object = None) -> Execu
         input=Value(input),
         config=ExecutionConfig(max_concurrent_steps=3, default_step_timeout=1.5),
         started_by="ann",
+    )
+
+
+def waiting_for(event: str, due: datetime | None = None) -> StepState:
+    """A step that waits for an event."""
+    return StepState(
+        StepStatus.WAITING, attempt=1, started_at=NOON, waiting_for=Waiting.EVENT, due=due, event=event
     )
 
 
@@ -195,6 +203,7 @@ def full_execution(id: str) -> Execution:
         routes=("x", "y"),
         waiting_for=Waiting.RETRY,
         due=NOON + timedelta(days=30),
+        event="paid",
         queued=4,
         approval=request("r1", decisions=(DECISION,)),
         cost=Decimal("0.000000000000000001"),
@@ -215,6 +224,7 @@ def full_execution(id: str) -> Execution:
         input=Value({"topic": "the moon"}),
         cost=Decimal("12345678901234567890.123"),
         tokens=9,
+        received=Received((3, 7), 2),
     )
     steps = {
         StepId("slow"): step,
@@ -262,7 +272,11 @@ def every_event(id: str) -> tuple[Event, ...]:
             step
             | {"failure": failure, "delay_seconds": 0.25, "due": NOON, "usage": usage, "progress": [1, "é"]},
         ),
-        (e.StepWaiting, step | {"waiting_for": Waiting.TIMER, "due": NOON}),
+        (e.StepWaiting, step | {"waiting_for": Waiting.EVENT, "due": NOON, "event": "paid"}),
+        (
+            e.EventReceived,
+            step | {"event": "paid", "event_id": "p1", "position": 7, "published_at": NOON, "by": "ann"},
+        ),
         (e.StepWaitingApproval, step | {"due": NOON}),
         (e.ApprovalRequested, step | {"request": request("r1", decisions=(DECISION,))}),
         (e.ApprovalDecided, step | {"approval_id": "r1", "decision": DECISION}),

@@ -19,6 +19,7 @@ from process_engine.testing.repository_contract.coverage import ACCEPTED, REFUSE
 from process_engine.testing.repository_contract.expectations import ContractBroken, StoreAt
 from process_engine.testing.repository_contract.histories import PREFIXES
 from process_engine.testing.repository_contract.operations import Operations
+from process_engine.testing.repository_contract.posting import NAMES, mail_of, waits
 from process_engine.testing.repository_contract.publishing import VERSIONS
 from process_engine.testing.repository_contract.sides import (
     ALL,
@@ -42,6 +43,8 @@ DEFAULT_LIMIT = 2_000
 _AUDIT_STEPS = 60
 # Operations told with a failure.
 _TOLD = 12
+# Executions whose mail is read back at a time: each for every name.
+_MAILBOXES = 3
 # How often the next operation is one that has not been met yet.
 _STEERED = 0.5
 
@@ -66,6 +69,10 @@ _WEIGHTS = {
     "attempts": 2,
     "timers": 5,
     "approvals": 3,
+    "post": 5,
+    "mail": 4,
+    "waits": 2,
+    "clear_mail": 1,
     "submit": 6,
     "inbox": 3,
     "answer": 6,
@@ -268,6 +275,11 @@ class Comparison:
     async def _past(self, pair: Pair) -> None:
         for id in self._author.committed:
             await self._same(pair, f"events {id}", _reading_events(id))
+        known = sorted(self._author.committed)
+        for id in self._operations.rng.sample(known, min(_MAILBOXES, len(known))):
+            for name in NAMES:
+                await self._same(pair, f"mail {name} {id}", self._mail(name, id))
+        await self._same(pair, "waits", lambda store, _: waits(store))
         for prefix in ("", *PREFIXES):
             await self._same(pair, f"resolve {prefix}", _resolving(prefix))
         await self._same(pair, "feed", self._feed)
@@ -301,6 +313,12 @@ class Comparison:
 
     async def _feed(self, store: ExecutionRepository, side: int) -> object:
         return feed_of(await store.feed(limit=ALL), self._operations.positions, side)
+
+    def _mail(self, name: str, id: ExecutionId) -> Question[object]:
+        async def read(store: ExecutionRepository, side: int) -> object:
+            return mail_of(await store.mail(name, id, limit=ALL), self._operations.mail_positions, side)
+
+        return read
 
     async def _same(self, pair: Pair, what: str, question: Question[object]) -> None:
         try:

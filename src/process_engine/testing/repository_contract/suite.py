@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+from process_engine.testing.repository_contract.posting import MailPromises
 from process_engine.testing.repository_contract.publishing import VersionPromises
 from process_engine.testing.repository_contract.reading import (
     EventPromises,
@@ -29,6 +30,7 @@ class RepositoryContract(
     ListPromises,
     InboxPromises,
     VersionPromises,
+    MailPromises,
 ):
     """Every promise of an `ExecutionRepository`, for pytest: inherit it and write `store_at`.
 
