@@ -10,6 +10,7 @@ from process_engine.handlers.agent_task import AgentTaskHandler
 from process_engine.handlers.gateway import GatewayHandler
 from process_engine.handlers.human_approval import HumanApprovalHandler
 from process_engine.handlers.notification import NotificationHandler
+from process_engine.handlers.sub_process import SubProcessHandler
 from process_engine.handlers.timer import TimerHandler
 from process_engine.handlers.transform import TransformHandler
 from process_engine.handlers.wait_for_event import WaitForEventHandler
@@ -52,6 +53,7 @@ __all__ = [
     "StepExecution",
     "StepHandler",
     "StepHandlerRegistry",
+    "SubProcessHandler",
     "TimerHandler",
     "TransformHandler",
     "WaitForEventHandler",

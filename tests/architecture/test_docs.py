@@ -23,7 +23,7 @@ from process_engine.core.config import ExecutionConfig
 from process_engine.core.failures import CODES
 from process_engine.core.state import SkipReason
 from process_engine.definition import CATALOGUE, load_definition
-from process_engine.definition.document import FUTURE_STEP_TYPES, STEP_TYPES
+from process_engine.definition.document import STEP_TYPES
 from process_engine.definition.filters import FILTERS
 from process_engine.definition.syntax import ROOTS
 from process_engine.repositories.sqlite import SqliteRepository
@@ -172,7 +172,7 @@ def test_every_command_is_documented_with_its_options():
 
 
 def test_every_step_type_root_and_filter_is_documented():
-    wanted = {*STEP_TYPES, *FUTURE_STEP_TYPES, *ROOTS, *FILTERS}
+    wanted = {*STEP_TYPES, *ROOTS, *FILTERS}
 
     assert wanted - named(page("language.md")) == set()
 

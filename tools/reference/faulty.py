@@ -11,6 +11,7 @@ from functools import cache
 
 from process_engine.definition import load_definition, parse
 from process_engine.definition.checking.across import check_across
+from process_engine.definition.document import ProcessDefinition
 from process_engine.definition.problems import Problem
 from process_engine.definition.yaml_text import MAX_TEXT_BYTES
 
@@ -22,6 +23,19 @@ _TELL = "id: tell; type: notification; message: m"
 _REJECTED = "steps.ask.output.decision == 'reject'"
 _DRAFT = "id: draft; type: agent_task; message: m"
 AGENTS = ("writer", "reviewer")
+# Processes that a step may run: each of `level-1` to `level-11` runs the next.
+_LEVELS = 11
+PROCESSES: Mapping[str, ProcessDefinition] = {
+    f"level-{number}": ProcessDefinition.model_validate(
+        {
+            "name": f"level-{number}",
+            "steps": [{"id": "down", "type": "sub_process", "process": f"level-{number + 1}"}]
+            if number < _LEVELS
+            else [{"id": "wait", "type": "timer", "delay": "1s"}],
+        }
+    )
+    for number in range(1, _LEVELS + 1)
+}
 CHANNELS = ("slack", "email", "ops")
 # More of a line tells no more about its fault.
 LONGEST_LINE = 90
@@ -80,7 +94,6 @@ DOCUMENTS: Mapping[str, tuple[str | bytes, ...]] = {
     "P106": (_steps("id: wait; type: timer; delay: soon"),),
     "P107": (_steps("id: Big One; type: timer; delay: 1s"),),
     "P108": (_steps("id: wait; type: tmier; delay: 1s"),),
-    "P109": (_steps("id: tell; type: sub_process"),),
     "P110": (
         _steps(
             f"{_DRAFT}; for_each: {{items: [1]}}; compensation: {{message: undo}}; roles: {{informed: [x]}}",
@@ -178,6 +191,12 @@ DOCUMENTS: Mapping[str, tuple[str | bytes, ...]] = {
     "P623": (_steps(f"{_TELL}; channel: webhook"), _steps(f"{_TELL}; channel: email")),
     "P624": (_steps(f"{_TELL}; channel: log; recipients: ann@example.org"),),
     "P625": (_steps(f"{_TELL}; channel: webhook; url: 'ftp://example.org'"),),
+    "P651": (
+        _steps("id: down; type: sub_process; process: level-12"),
+        _steps("id: down; type: sub_process; process: level-11; version: 2"),
+    ),
+    "P652": (_steps("id: again; type: sub_process; process: p"),),
+    "P653": (_steps("id: down; type: sub_process; process: level-1"),),
     "P701": (_steps(_WAIT, more="triggers:\n  - {id: by-hand, type: manual}\n" + _BY_HAND),),
     "P702": (_steps(_WAIT, head="name: other\n", more="triggers:\n" + _BY_HAND),),
     "P703": (_steps(_WAIT, more="description: not the same\n"),),
@@ -194,8 +213,8 @@ DOCUMENTS: Mapping[str, tuple[str | bytes, ...]] = {
 
 @cache
 def problems_of(text: str | bytes) -> tuple[Problem, ...]:
-    """What the checks say about a document, where its agents and channels are known."""
-    return tuple(load_definition(text, agents=AGENTS, channels=CHANNELS)[1])
+    """What the checks say about a document, where its agents, channels and sub-processes are known."""
+    return tuple(load_definition(text, agents=AGENTS, channels=CHANNELS, processes=PROCESSES)[1])
 
 
 # What a document is looked at together with, where the fault lies between two.

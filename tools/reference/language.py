@@ -9,7 +9,7 @@ from typing import cast, get_args
 from pydantic.fields import FieldInfo
 
 from process_engine.definition import document, policies
-from process_engine.definition.document import FUTURE_STEP_TYPES, STEP_TYPES, Step
+from process_engine.definition.document import STEP_TYPES, Step
 from process_engine.definition.filters import FILTERS, FilterSpec
 from process_engine.definition.parts import (
     NAME_PATTERN,
@@ -81,7 +81,8 @@ def _value(schema: Schema, field: FieldInfo) -> str:
         return "[expression](#expressions)"
     plain = _words(schema)
     expressions = any(isinstance(mark, TemplateText) for mark in marks)
-    return f"{plain}; [expressions](#expressions)" if expressions else plain
+    # A schema holds no expressions: what looks like one and does is a map.
+    return f"{plain.replace('JSON Schema', 'map')}; [expressions](#expressions)" if expressions else plain
 
 
 def _marks(annotation: object) -> Iterator[object]:
@@ -147,11 +148,6 @@ def not_run() -> frozenset[tuple[str, str]]:
         for problem in found
         if problem.code == "P110" and problem.path[0] in classes
     )
-
-
-def future_types() -> str:
-    """The step types of the language that are refused."""
-    return codes(FUTURE_STEP_TYPES)
 
 
 def filters() -> str:

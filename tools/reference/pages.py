@@ -28,7 +28,6 @@ MAKERS: Mapping[str, Callable[..., str]] = {
     "events": events.table_of,
     "execution-config": settings.execution_config,
     "filters": language.filters,
-    "future-types": language.future_types,
     "inherited": settings.inherited,
     "keys": language.keys,
     "limits": settings.limits,

@@ -62,5 +62,6 @@ def _carry_out(job: Job, teller: _Teller) -> int:
         job.execution_id,
         job.started_by,
         lambda: teller.tell(News(recorded=True)),
+        called=[ProcessDefinition.from_canonical(other.encode()) for other in job.called],
     )
     return finish(work, driving)

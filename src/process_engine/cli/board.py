@@ -114,7 +114,8 @@ class Board:
             self.rows[step_id] = Row(row.id, row.type, visit=row.visit + (step_id in again))
 
     def _note_step(self, event: e.StepEvent, row: Row) -> None:
-        row.visit, row.attempt = event.visit, event.attempt or row.attempt
+        if not isinstance(event, e.ChildEnded):
+            row.visit, row.attempt = event.visit, event.attempt or row.attempt
         due, row.due = row.due, None
         match event:
             case e.StepQueued():
@@ -136,7 +137,7 @@ class Board:
             case e.StepWaitingApproval():
                 row.status, row.due = StepStatus.WAITING_APPROVAL, event.due
             case _:
-                if not self._note_approval(event, row, due):
+                if not self._note_approval(event, row, due) and not self._note_child(event, row, due):
                     self._note_end(event, row)
 
     def _note_approval(self, event: e.StepEvent, row: Row, due: datetime | None) -> bool:
@@ -152,6 +153,22 @@ class Board:
                 row.note = f"for {names_text(event.to)} as well"
             case e.ApprovalReminded() | e.ApprovalExpired():
                 pass
+            case _:
+                return False
+        row.due = due
+        return True
+
+    def _note_child(self, event: e.StepEvent, row: Row, due: datetime | None) -> bool:
+        """Take in what happens to a sub-process; False: something else."""
+        match event:
+            case e.ChildStarted():
+                row.note = f"runs {event.process} as {event.child_id}"
+            case e.ChildRecalled():
+                row.note = f"cancels {event.child_id}"
+            case e.ChildEnded():
+                # It may tell of a visit before, or come after the step's own end.
+                row.due = due if row.status is StepStatus.WAITING else None
+                return True
             case _:
                 return False
         row.due = due
@@ -176,6 +193,8 @@ class Board:
 def _remark(step: StepExecution) -> str:
     if step.approval is not None:
         return f"for {names_text(step.approval.assignees)}"
+    if step.execution_id is not None and step.status is StepStatus.WAITING:
+        return f"runs {step.execution_id}"
     if step.error is not None:
         return f"{step.error.code}: {step.error.message}"
     return spelled(step.reason or "")

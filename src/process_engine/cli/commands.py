@@ -144,6 +144,7 @@ _command(
     "Every problem is shown at once, with its place and what to write instead. Exit code 2 if there is an "
     "error.",
     options.file,
+    options.called,
     options.agents,
     options.as_json,
     options.no_color,
@@ -180,6 +181,7 @@ _command(
     options.runnable,
     options.fields,
     options.document,
+    options.called,
     click.option(
         "--detach", is_flag=True, help="Run in the background; print id, pid and log file, and return."
     ),

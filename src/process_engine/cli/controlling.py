@@ -8,7 +8,7 @@ from pathlib import Path
 
 from process_engine.cli import documents, outcomes
 from process_engine.cli.asking import user
-from process_engine.cli.obeying import Order, carried_out
+from process_engine.cli.obeying import Order, Own, carried_out
 from process_engine.cli.printing import print_document
 from process_engine.cli.screen import Screen
 from process_engine.cli.store import reading, resolve
@@ -29,11 +29,18 @@ def cancel(
 
     def order(id: ExecutionId) -> Order:
         return Order(
-            here=lambda own: own.engine.cancel(id, reason=reason, by=by),
+            here=lambda own: _cancelled(own, id, reason, by),
             there=CancelExecution(execution_id=id, reason=reason, by=by),
         )
 
     return _carry_out(tools, order, execution, db, as_json, no_color)
+
+
+async def _cancelled(own: Own, id: ExecutionId, reason: str | None, by: str | None) -> ProcessExecution:
+    """End it and, before we leave, its sub-processes."""
+    await own.engine.cancel(id, reason=reason, by=by)
+    await own.engine.rest()
+    return await own.engine.get(id)
 
 
 def pause(

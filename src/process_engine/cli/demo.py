@@ -82,6 +82,7 @@ def _demo(tools: Tools, place: Place, agents: Agents, topic: str, screen: Screen
         file=place.process,
         fields=(),
         document=msgspec.json.encode({"topic": topic}).decode(),
+        called=(),
         detach=False,
         as_user=None,
         agents=place.agents_file,

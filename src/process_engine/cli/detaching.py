@@ -38,6 +38,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     db: str
     grace: float
     started_by: str | None = None
+    called: tuple[str, ...] = ()
 
 
 class News(msgspec.Struct, frozen=True, omit_defaults=True):

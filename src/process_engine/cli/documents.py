@@ -26,6 +26,7 @@ def execution_document(execution: ProcessExecution) -> Document:
         "input": execution.input,
         "outputs": execution.outputs,
         "error": _failure(execution.error),
+        "parent": _parent(execution),
         "steps": [_step(step) for step in execution.step_executions.values()],
     }
 
@@ -67,8 +68,14 @@ def _step(step: StepExecution) -> Document:
         "reason": step.reason,
         "started_at": step.started_at,
         "completed_at": step.completed_at,
+        "execution_id": step.execution_id,
         "approval": _request(step.approval) if step.approval is not None else None,
     }
+
+
+def _parent(execution: ProcessExecution) -> Document | None:
+    parent = execution.parent
+    return None if parent is None else {"id": parent.execution_id, "step": parent.step_id}
 
 
 def approval_document(approval: OpenApproval, shown: Document, rules: ApprovalRules) -> Document:

@@ -182,7 +182,10 @@ async def _settled(
 ) -> list[ProcessExecution]:
     await asyncio.gather(*(_caught_up(engine, one) for one in ids if one not in engine.left_alone))
     waits = (engine.run_until_settled(one, wait_for_timers=wait_for_timers) for one in ids)
-    return await asyncio.gather(*waits)
+    ended = await asyncio.gather(*waits)
+    # Whose parent has failed is told to cancel; nobody would do that once we have left.
+    await engine.rest()
+    return ended
 
 
 async def _caught_up(engine: Engine, execution_id: ExecutionId) -> None:

@@ -106,12 +106,34 @@ async def _reason(reader: SqliteRepository, db: Path, execution: ProcessExecutio
     reason = explainer.reason(blockers[0])
     if reason.kind in (BlockerKind.HELD, BlockerKind.PAUSE):
         return reason
+    if reason.kind == BlockerKind.CHILD:
+        child = await _child_of(reader, blockers[0])
+        if child is not None:
+            return await _reason_below(reader, db, reason, child)
     if reason.kind != BlockerKind.APPROVAL or reason.until is None or reason.until <= now:
         return _of_absence(reason, holder, db, now) or reason
     # People need no process to decide; what else is to be done does, and they cannot make up for it.
     others = (explainer.reason(blocker) for blocker in blockers if blocker.kind is not BlockerKind.APPROVAL)
     absences = (_of_absence(other, holder, db, now) for other in others)
     return next((absence for absence in absences if absence is not None), reason)
+
+
+async def _child_of(reader: SqliteRepository, blocker: Blocker) -> ProcessExecution | None:
+    """The execution that a blocker is; None where it has not begun."""
+    id = ExecutionId(blocker.detail or "")
+    return await load(reader, id) if await reader.load(id) is not None else None
+
+
+async def _reason_below(
+    reader: SqliteRepository, db: Path, reason: Reason, child: ProcessExecution
+) -> Reason:
+    """What a child waits for is what its parent waits for. One that has ended has yet to tell that."""
+    if child.status.is_final:
+        return _of_absence(reason, holder_of(db), db, SystemClock().now()) or reason
+    below = await _reason(reader, db, child)
+    return reason._replace(
+        sentence=f"{reason.sentence} There, {below.sentence}", remedy=below.remedy, by=below.by
+    )
 
 
 def _ended(execution: ProcessExecution, db: Path) -> Reason:
@@ -180,6 +202,8 @@ class Explainer:
                 return self._attempt(self._step(blocker))
             case BlockerKind.APPROVAL:
                 return self._approval(self._step(blocker))
+            case BlockerKind.CHILD:
+                return self._child(self._step(blocker), blocker)
             case BlockerKind.SLOT:
                 return self._slot(self._step(blocker))
             case BlockerKind.TIMER:
@@ -240,6 +264,17 @@ class Explainer:
             until=request.deadline,
             by=", ".join(request.assignees) or None,
         )
+
+    def _child(self, step: StepExecution, blocker: Blocker) -> Reason:
+        begun = step.started_at
+        sentence = (
+            f"step {step.id} waits for its sub-process, execution {blocker.detail}{self._since(begun)}, "
+            f"{until(blocker.due, self._now)}."
+            if begun is not None
+            else f"step {step.id} waits for its sub-process."
+        )
+        remedy = f"Wait, or {self._line('cancel')} ends both."
+        return self._made(BlockerKind.CHILD, sentence, remedy, step=step.id, since=begun, until=blocker.due)
 
     def _decide(self, word: str, step: StepExecution) -> str:
         return f"`{command_line(word, self._execution.id, step.id, '--as', 'USER', db=self._db)}`"

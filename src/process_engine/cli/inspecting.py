@@ -97,6 +97,8 @@ def show(tools: Tools, *, execution: str, db: Path, as_json: bool, no_color: boo
     screen.say(headline(found, screen, now))
     created = f"{found.created_at.astimezone():%Y-%m-%d %H:%M:%S}"
     screen.say(f"created {created}, input {as_text(found.input)}", "dim")
+    if found.parent is not None:
+        screen.say(f"called by {found.parent.execution_id}, step {found.parent.step_id}", "dim")
     screen.say()
     screen.print(steps_table(Board.of_execution(found), screen, now))
     screen.say()

@@ -100,6 +100,14 @@ def optional_execution(*statuses: str) -> Callable[[Callback], Callback]:
 
 
 file = click.argument("file", type=FILE)
+called = click.option(
+    "--with",
+    "called",
+    type=FILE,
+    multiple=True,
+    metavar="FILE",
+    help="A process that it runs as a step. May be repeated.",
+)
 files = click.argument("files", type=FILE, nargs=-1, required=True, metavar="FILE...")
 runnable = click.argument(
     "file", type=FILE, metavar="FILE|NAME[@VERSION]", shell_complete=completed_by("files_or_published")

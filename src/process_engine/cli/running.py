@@ -17,7 +17,9 @@ from process_engine.cli.inputs import checked_input, gather_input
 from process_engine.cli.naming import name_in, process_to_run
 from process_engine.cli.reporting import Reporter
 from process_engine.cli.tools import Tools
+from process_engine.cli.validating import read_process
 from process_engine.definition.document import ProcessDefinition
+from process_engine.errors import NotFound
 from process_engine.ids import ExecutionId, new_execution_id
 from process_engine.runtime.feed import InMemoryEventBus
 
@@ -28,6 +30,7 @@ def run(
     file: Path,
     fields: Sequence[str],
     document: str | None,
+    called: Sequence[Path],
     detach: bool,
     as_user: str | None,
     **options: Unpack[Options],
@@ -36,9 +39,9 @@ def run(
     if detach and options["no_wait"]:
         raise click.UsageError("--detach and --no-wait exclude each other: --detach returns at once anyway.")
     agents_file, settings = read_agents(options["agents"], None if name_in(file) else file)
-    definition, warnings = process_to_run(
-        file, options["db"], settings.keys(), channel_names(agents_file) or ()
-    )
+    channels = channel_names(agents_file) or ()
+    definition, warnings = process_to_run(file, options["db"], settings.keys(), channels)
+    others = [read_process(other, settings.keys(), channels)[0] for other in called]
     given = gather_input(definition, document, fields)
     # Everything that can be refused is refused by now: only then a store is begun.
     checked_input(definition, given)
@@ -50,6 +53,7 @@ def run(
         job = Job(
             tools=tools,
             definition=definition.canonical_json().decode(),
+            called=tuple(other.canonical_json().decode() for other in others),
             input=given,
             execution_id=execution_id,
             agents_file=None if agents_file is None else str(agents_file),
@@ -58,7 +62,8 @@ def run(
             started_by=started_by,
         )
         return detach_job(job, file, definition, as_json=driving.as_json, screen=driving.screen)
-    return finish(start_and_drive(driving, definition, given, execution_id, started_by), driving)
+    work = start_and_drive(driving, definition, given, execution_id, started_by, called=others)
+    return finish(work, driving)
 
 
 async def start_and_drive(
@@ -68,15 +73,32 @@ async def start_and_drive(
     execution_id: ExecutionId,
     started_by: str | None,
     on_recorded: Callable[[], None] = lambda: None,
+    *,
+    called: Sequence[ProcessDefinition] = (),
 ) -> int:
-    """Start an execution and drive it to its end; `on_recorded` is called as soon as it is durable."""
+    """Start an execution and drive it to its end; `on_recorded` is called as soon as it is durable.
+
+    `called` are processes that it runs as steps, beside those that the store knows.
+    """
     bus = InMemoryEventBus()
     async with engine_on(driving, bus) as engine:
 
         async def begin() -> None:
+            for other in called:
+                await engine.make_known(other)
+            _require_known(await engine.unknown_processes(definition))
             await engine.start(definition, given, execution_id=execution_id, started_by=started_by)
             on_recorded()
 
         board = Board.of_definition(execution_id, definition)
         execution, stopped = await drive_one(driving, engine, bus, board, begin)
     return tell_one(driving, execution, stopped)
+
+
+def _require_known(unknown: Sequence[str]) -> None:
+    if unknown:
+        several = "es" if len(unknown) > 1 else ""
+        raise NotFound(
+            f"it runs process{several} that the store does not know: {', '.join(unknown)}.",
+            remedy="Name the file of each: `process-engine run FILE --with OTHER.yaml`. Nothing was started.",
+        )

@@ -64,7 +64,7 @@ def detail(event: e.Event) -> str:
         case e.StepWaitingApproval():
             return f"for {span(event.due - event.timestamp)} at most"
         case _:
-            return _detail_of_approval(event) or _detail_of_process(event)
+            return _detail_of_approval(event) or _detail_of_child(event) or _detail_of_process(event)
 
 
 def _detail_of_approval(event: e.Event) -> str:
@@ -83,6 +83,19 @@ def _detail_of_approval(event: e.Event) -> str:
             return f"{names_text(event.to)} may decide as well"
         case e.ApprovalExpired():
             return f"nobody decided in time: {spelled(event.action)}"
+        case _:
+            return ""
+
+
+def _detail_of_child(event: e.Event) -> str:
+    match event:
+        case e.ChildStarted():
+            version = f" {event.version}" if event.version is not None else ""
+            return f"{event.process}{version} as {event.child_id}"
+        case e.ChildRecalled():
+            return f"{event.child_id} is cancelled: {failure_text(event.failure)}"
+        case e.ChildEnded():
+            return f"{event.child_id} {event.outcome}"
         case _:
             return ""
 

@@ -98,6 +98,9 @@ def blocker_text(blocker: Blocker, now: datetime) -> str:
         case BlockerKind.APPROVAL:
             who = shortened(blocker.detail, WIDTH) if blocker.detail else names_text(())
             return f"step {blocker.step_id} waits for {who} to decide, {until(blocker.due, now)}."
+        case BlockerKind.CHILD:
+            end = until(blocker.due, now)
+            return f"step {blocker.step_id} waits for its sub-process, execution {blocker.detail}, {end}."
         case BlockerKind.SLOT:
             return f"step {blocker.step_id} may run as soon as another one ends, or the execution is resumed."
         case BlockerKind.TIMER:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import click
@@ -21,11 +21,16 @@ from process_engine.definition.yaml_text import MAX_TEXT_BYTES
 from process_engine.errors import ConfigurationInvalid, DefinitionInvalid, NotFound
 
 
-def validate(tools: Tools, *, file: Path, agents: Path | None, as_json: bool, no_color: bool) -> int:
+def validate(
+    tools: Tools, *, file: Path, called: Sequence[Path], agents: Path | None, as_json: bool, no_color: bool
+) -> int:
     """Check a process; 0 where it can be run, warnings or not."""
     content = read_text(file)
     known, ways, remark = known_names(agents, file)
-    _, problems = load_definition(content, str(file), agents=known, channels=ways)
+    others = {one.name: one for one in (read_process(path, known, ways)[0] for path in called)}
+    _, problems = load_definition(
+        content, str(file), agents=known, channels=ways, processes=others if called else None
+    )
     valid = not has_errors(problems)
     if as_json:
         print_document(_document(problems))

@@ -9,7 +9,7 @@ import msgspec
 
 from process_engine.core.events import Waiting
 from process_engine.core.state import Execution, ExecutionStatus, StepState, StepStatus
-from process_engine.ids import StepId
+from process_engine.ids import ExecutionId, StepId
 
 
 class BlockerKind(StrEnum):
@@ -19,6 +19,7 @@ class BlockerKind(StrEnum):
     PAUSE = "pause"
     APPROVAL = "approval"
     ATTEMPT = "attempt"
+    CHILD = "child"
     SLOT = "slot"
     TIMER = "timer"
     RETRY = "retry"
@@ -29,12 +30,14 @@ class Blocker(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One thing that must happen before the execution can go on; `due` where it has a time.
 
     `detail` is the reason of a pause, the agent of an attempt, who may decide, or the event waited for.
+    `execution_id` is set where it is a child that waits for it.
     """
 
     kind: BlockerKind
     step_id: StepId | None = None
     due: datetime | None = None
     detail: str | None = None
+    execution_id: ExecutionId | None = None
 
 
 def waits_for_people(execution: Execution) -> bool:
@@ -81,6 +84,7 @@ def _of_step(step_id: StepId, state: StepState) -> Blocker | None:
             who = ", ".join(state.approval.assignees) or None
             return Blocker(BlockerKind.APPROVAL, step_id, state.approval.deadline, who)
         case StepStatus.WAITING if state.waiting_for is not None:
-            return Blocker(BlockerKind(state.waiting_for), step_id, state.due, state.event)
+            child = state.child.id if state.waiting_for is Waiting.CHILD and state.child is not None else None
+            return Blocker(BlockerKind(state.waiting_for), step_id, state.due, state.event or child)
         case _:
             return None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from process_engine.core.approvals import Ruling
+from process_engine.core.children import ChildOutcome, Parent
 from process_engine.core.config import ExecutionConfig
 from process_engine.core.mailbox import NewEvent, PublishedEvent
-from process_engine.core.results import Completed, Failed
-from process_engine.core.values import Value
+from process_engine.core.results import NO_USAGE, Completed, Failed, Usage
+from process_engine.core.values import NULL, Value
 from process_engine.ids import ExecutionId, StepId
 
 
@@ -21,13 +22,18 @@ class Command(
 
 
 class StartExecution(Command, frozen=True, kw_only=True):
-    """Begin the execution; with `hold` it stays `pending` until it is resumed. Again is no change."""
+    """Begin the execution; with `hold` it stays `pending` until it is resumed. Again is no change.
+
+    A child names its `parent`, and the `correlation_id` of the tree.
+    """
 
     input: Value
     blobs: dict[str, bytes] = {}
     config: ExecutionConfig = ExecutionConfig()
     started_by: str | None = None
     hold: bool = False
+    parent: Parent | None = None
+    correlation_id: str | None = None
 
 
 class RecordResult(Command, frozen=True, kw_only=True):
@@ -139,6 +145,27 @@ class DeliverEvents(Command, frozen=True, kw_only=True):
     events: tuple[PublishedEvent, ...]
 
 
+class ChildBegan(Command, frozen=True, kw_only=True):
+    """The child of a step is recorded. Without a step that waits for just that nothing changes."""
+
+    step_id: StepId
+    child_id: ExecutionId
+
+
+class ChildFinished(Command, frozen=True, kw_only=True):
+    """A child of a step has ended, or cannot begin (`refused`). Again is no change.
+
+    `outputs` is what it gave, `message` why it gave nothing, `usage` what it and its own children cost.
+    """
+
+    step_id: StepId
+    child_id: ExecutionId
+    outcome: ChildOutcome
+    outputs: Value = NULL
+    message: str | None = None
+    usage: Usage = NO_USAGE
+
+
 AnyCommand = (
     StartExecution
     | RecordResult
@@ -152,6 +179,8 @@ AnyCommand = (
     | DecideApproval
     | DelegateApproval
     | DeliverEvents
+    | ChildBegan
+    | ChildFinished
 )
 """Every command to an execution."""
 

@@ -34,7 +34,7 @@ import msgspec
 
 from process_engine.core import commands as c
 from process_engine.core import events as e
-from process_engine.core import moves, people, waits
+from process_engine.core import moves, parenting, people, waits
 from process_engine.core.config import ExecutionConfig
 from process_engine.core.draft import Draft
 from process_engine.core.failures import Failure
@@ -124,12 +124,13 @@ def _start(plan: Plan, execution: Execution | None, command: c.StartExecution, n
         sequence=1,
         timestamp=now,
         process_name=plan.name,
-        correlation_id=str(command.execution_id),
+        correlation_id=command.correlation_id or str(command.execution_id),
         definition_hash=plan.hash,
         version=plan.definition.version,
         input=command.input,
         config=_effective(plan, command.config),
         started_by=command.started_by,
+        parent=command.parent,
     )
     draft = Draft(plan, None, now, command.blobs, created)
     draft.new_blobs.update(command.blobs)
@@ -168,6 +169,10 @@ def _obey(draft: Draft, command: c.AnyCommand) -> None:
             people.delegate(draft, command, _known_step(draft, command.step_id))
         case c.DeliverEvents():
             waits.deliver(draft, command, _known_step(draft, command.step_id))
+        case c.ChildBegan():
+            parenting.begun(draft, command, _known_step(draft, command.step_id))
+        case c.ChildFinished():
+            parenting.finished(draft, command, _known_step(draft, command.step_id))
         case c.StartExecution():
             raise AssertionError("handled before")
         case _:
@@ -224,6 +229,9 @@ def _wake(draft: Draft, command: c.WakeStep) -> None:
             moves.admit(draft, step)
         case e.Waiting.EVENT:
             waits.expire(draft, step)
+        case e.Waiting.CHILD:
+            parenting.wake(draft, step)
+            return
         case None:
             raise AssertionError("a waiting step waits for something")
         case _:
@@ -306,6 +314,12 @@ def _cancel(draft: Draft, command: c.CancelExecution) -> None:
 def _retry(draft: Draft, command: c.RetryStep) -> None:
     """Take a failed execution back: what did not succeed runs again, and what `step_id` asks for."""
     _require(draft, "retry", ExecutionStatus.FAILED)
+    parent = draft.state.created.parent
+    if parent is not None and parent.waits:
+        raise CommandRejected(
+            f"execution {command.execution_id} was called by {parent.execution_id}, which knows its end.",
+            remedy=f"`process-engine retry {parent.execution_id}` calls the process again.",
+        )
     again = (
         set(draft.plan.region(_known_step(draft, command.step_id).id)) if command.step_id else set[StepId]()
     )

@@ -13,6 +13,7 @@ from typing import ClassVar
 import msgspec
 
 from process_engine.core.approvals import Decision, Request
+from process_engine.core.children import ChildOutcome, Parent
 from process_engine.core.config import ExecutionConfig
 from process_engine.core.failures import Failure
 from process_engine.core.results import NO_USAGE, Usage
@@ -26,6 +27,7 @@ class Waiting(StrEnum):
     TIMER = "timer"
     RETRY = "retry"
     EVENT = "event"
+    CHILD = "child"
 
 
 class Event(
@@ -72,6 +74,7 @@ class ExecutionCreated(Event, frozen=True, kw_only=True):
     input: Value
     config: ExecutionConfig
     started_by: str | None = None
+    parent: Parent | None = None
     public: ClassVar[bool] = False
 
 
@@ -238,6 +241,34 @@ class ApprovalExpired(StepEvent, frozen=True, kw_only=True):
     action: str
 
 
+class ChildStarted(StepEvent, frozen=True, kw_only=True):
+    """The step has a sub-process started, an execution under the id `child_id`; no `version`: the latest."""
+
+    child_id: ExecutionId
+    process: str
+    version: str | None = None
+
+
+class ChildRecalled(StepEvent, frozen=True, kw_only=True):
+    """The step's time is up: its child is told to cancel, and the step fails once it has (bookkeeping)."""
+
+    child_id: ExecutionId
+    failure: Failure
+    public: ClassVar[bool] = False
+
+
+class ChildEnded(StepEvent, frozen=True, kw_only=True):
+    """A child has ended; `usage` is what it and its own children cost (bookkeeping).
+
+    The only event that may come after the end: what was told to cancel is paid for when it has.
+    """
+
+    child_id: ExecutionId
+    outcome: ChildOutcome
+    usage: Usage = NO_USAGE
+    public: ClassVar[bool] = False
+
+
 class StepCompleted(StepEvent, frozen=True, kw_only=True):
     """The visit succeeded. `routes` are the targets that a gateway chose."""
 
@@ -310,6 +341,9 @@ AnyEvent = (
     | ApprovalReminded
     | ApprovalEscalated
     | ApprovalExpired
+    | ChildStarted
+    | ChildRecalled
+    | ChildEnded
     | StepCompleted
     | StepFailed
     | StepSkipped

@@ -14,9 +14,10 @@ from typing import Protocol, cast
 from zoneinfo import ZoneInfo
 
 from process_engine.core.approvals import Asked
+from process_engine.core.children import StartChild
 from process_engine.core.mailbox import name_fault
 from process_engine.core.results import Completed, Failed, StepResult, WaitForEvent, WaitUntil
-from process_engine.definition.document import Gateway, HumanApproval, Step, Timer, Transform
+from process_engine.definition.document import Gateway, HumanApproval, Step, SubProcess, Timer, Transform
 from process_engine.definition.document import WaitForEvent as EventWait
 from process_engine.definition.durations import Duration, parse_duration
 from process_engine.definition.expressions import (
@@ -198,6 +199,18 @@ class _EventScope:
         return self.scope.step(step_id, field)
 
 
+@dataclass(frozen=True, slots=True)
+class ChildStep:
+    """Asks for a sub-process; what it is given is rendered like a request, once per visit."""
+
+    process: str
+    version: str | None
+
+    def decide(self, scope: Scope, now: datetime) -> StepResult:
+        """Which process, in which version."""
+        return StartChild(self.process, self.version)
+
+
 def _moment(text: str, zone: str, now: datetime) -> datetime:
     """A timestamp, or the next time the clock shows `HH:MM[:SS]` in `zone`, in UTC."""
     local = ZoneInfo(zone)
@@ -264,6 +277,11 @@ def _compile_event(step: Step) -> InlineStep:
     )
 
 
+def _compile_child(step: Step) -> InlineStep:
+    assert isinstance(step, SubProcess)
+    return ChildStep(step.process, step.version)
+
+
 INLINE: Mapping[str, Callable[[Step], InlineStep]] = MappingProxyType(
     {
         "gateway": _compile_gateway,
@@ -271,6 +289,7 @@ INLINE: Mapping[str, Callable[[Step], InlineStep]] = MappingProxyType(
         "transform": _compile_transform,
         "human_approval": _compile_approval,
         "wait_for_event": _compile_event,
+        "sub_process": _compile_child,
     }
 )
 """Step types decided inline, and how each is compiled."""

@@ -12,6 +12,7 @@ from typing import assert_never
 from process_engine.core import events as e
 from process_engine.core.approvals import Asked, Request, hash_of
 from process_engine.core.backoff import delay_seconds
+from process_engine.core.children import StartChild, child_id
 from process_engine.core.draft import Draft
 from process_engine.core.edges import Verdict, join_verdict
 from process_engine.core.failures import Failure
@@ -139,6 +140,8 @@ def run(draft: Draft, step: StepPlan) -> None:
     state = draft.state.steps.get(step.id, UNTOUCHED)
     if state.started_at is not None:
         draft.record_step(e.AttemptStarted, step.id, attempt=state.attempt + 1)
+        if step.child is not None:
+            _decide_inline(draft, step)
         return
     agent, request = state.agent, state.request
     if request is None:
@@ -202,6 +205,8 @@ def apply_result(draft: Draft, step: StepPlan, result: StepResult) -> None:
             draft.record_step(e.StepWaiting, step.id, waiting_for=e.Waiting.EVENT, due=due, event=event)
         case Asked():
             _ask(draft, step, result)
+        case StartChild():
+            _start_child(draft, step, result)
         case _:
             assert_never(result)
 
@@ -227,6 +232,16 @@ def _ask(draft: Draft, step: StepPlan, asked: Asked) -> None:
     )
     draft.record_step(e.StepWaitingApproval, step.id, due=deadline)
     draft.record_step(e.ApprovalRequested, step.id, request=request)
+
+
+def _start_child(draft: Draft, step: StepPlan, asked: StartChild) -> None:
+    """Have a sub-process started, under an id that follows from the attempt; the step waits for it."""
+    rules, state = step.child, draft.state.step(step.id)
+    assert rules is not None
+    due = draft.now + timedelta(seconds=rules.timeout_seconds)
+    id = child_id(draft.state.created.execution_id, step.id, state.visit, state.attempt)
+    draft.record_step(e.StepWaiting, step.id, waiting_for=e.Waiting.CHILD, due=due)
+    draft.record_step(e.ChildStarted, step.id, child_id=id, process=asked.process, version=asked.version)
 
 
 def record_answer(draft: Draft, step: StepPlan, output: Value, result: Completed) -> None:
@@ -301,7 +316,7 @@ def _on_failure(draft: Draft, step: StepPlan, failed: Failed) -> None:
     failure = Failure(failed.code, failed.message, step.id)
     tried = state.attempt - state.interruptions - state.forgiven
     again = (
-        step.inline is None
+        (step.inline is None or step.child is not None)
         and draft.state.stopping is None
         and tried < step.retry.max_attempts
         and step.retry.covers(failed.code, transient=failed.transient)

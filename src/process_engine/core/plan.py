@@ -12,10 +12,19 @@ from types import MappingProxyType
 
 from process_engine.core.approvals import ApprovalRules, compile_rules
 from process_engine.core.backoff import Retry
+from process_engine.core.children import ChildRules
+from process_engine.core.children import compile_rules as compile_child
 from process_engine.core.inline import INLINE, InlineStep
 from process_engine.core.state import Tally
 from process_engine.core.values import Value, pack
-from process_engine.definition.document import AgentTask, HumanApproval, ProcessDefinition, RetryPolicy, Step
+from process_engine.definition.document import (
+    AgentTask,
+    HumanApproval,
+    ProcessDefinition,
+    RetryPolicy,
+    Step,
+    SubProcess,
+)
 from process_engine.definition.expressions import Expression, Template, compile_template, parse_condition
 from process_engine.definition.graph import DependencyResolver, Edge, step_reads
 from process_engine.definition.json_schema import CompiledSchema
@@ -67,6 +76,7 @@ class StepPlan:
     reads: frozenset[str]
     output_schema: CompiledSchema | None
     approval: ApprovalRules | None
+    child: ChildRules | None
     loops: Mapping[StepId, int]
     retry: Retry
     on_error: ErrorAction
@@ -154,6 +164,7 @@ def _compile_step(definition: ProcessDefinition, step: Step, graph: DependencyRe
         ),
         output_schema=_compile_schema(step),
         approval=compile_rules(step) if isinstance(step, HumanApproval) else None,
+        child=compile_child(step) if isinstance(step, SubProcess) else None,
         reads=frozenset(read.step for read in step_reads(step) if read.step is not None),
         loops={
             StepId(loop.target): loop.max_visits or DEFAULT_MAX_VISITS

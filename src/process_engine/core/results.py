@@ -8,19 +8,24 @@ from decimal import Decimal
 import msgspec
 
 from process_engine.core.approvals import Asked
+from process_engine.core.children import StartChild
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """What one attempt consumed: `cost` in the agents' currency, exact; tokens as the agent counted them."""
+    """What one attempt consumed: `cost` in the agents' currency, exact; tokens as the agent counted them.
+
+    `other_tokens` are those of children, whose directions are not kept apart.
+    """
 
     cost: Decimal = Decimal(0)
     input_tokens: int = 0
     output_tokens: int = 0
+    other_tokens: int = 0
 
     @property
     def tokens(self) -> int:
         """Tokens in both directions."""
-        return self.input_tokens + self.output_tokens
+        return self.input_tokens + self.output_tokens + self.other_tokens
 
 
 # 16 KiB of JSON: fifty e-mail addresses of the greatest length; it is in the state until the visit ends.
@@ -70,4 +75,4 @@ class WaitForEvent(msgspec.Struct, frozen=True, gc=False, tag=True):
     due: datetime | None = None
 
 
-StepResult = Completed | Failed | WaitUntil | WaitForEvent | Asked
+StepResult = Completed | Failed | WaitUntil | WaitForEvent | Asked | StartChild

@@ -57,6 +57,7 @@ _STEP_FIELDS: Mapping[str, Callable[[StepState], object]] = {
     "status": lambda step: str(step.status),
     "error": _error,
     "agent": lambda step: step.agent,
+    "execution_id": lambda step: step.child.id if step.child is not None else None,
     "attempts": lambda step: step.attempt,
     "cost": lambda step: float(step.cost),
     "tokens": lambda step: step.tokens,

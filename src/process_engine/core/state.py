@@ -19,6 +19,7 @@ from types import MappingProxyType
 import msgspec
 
 from process_engine.core.approvals import Request
+from process_engine.core.children import Child, Recall
 from process_engine.core.events import ExecutionCreated, Waiting
 from process_engine.core.failures import Failure
 from process_engine.core.mailbox import NOTHING_RECEIVED, Received
@@ -107,7 +108,9 @@ STEP_MOVES = MappingProxyType(
                 _S.CANCELLED,
             }
         ),
-        _S.WAITING: frozenset({_S.READY, _S.RUNNING, _S.COMPLETED, _S.FAILED, _S.SKIPPED, _S.CANCELLED}),
+        _S.WAITING: frozenset(
+            {_S.WAITING, _S.READY, _S.RUNNING, _S.COMPLETED, _S.FAILED, _S.SKIPPED, _S.CANCELLED}
+        ),
         _S.WAITING_APPROVAL: frozenset({_S.COMPLETED, _S.FAILED, _S.SKIPPED, _S.CANCELLED}),
         _S.COMPLETED: frozenset({_S.PENDING}),
         _S.FAILED: frozenset({_S.PENDING}),
@@ -136,7 +139,8 @@ class StepState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     `max_attempts`. `request` is what was rendered at the first start, reused by every attempt and dropped
     when the visit ends well: a retry asks the same. `progress` is what failed attempts of the visit did all
     the same, as the last of them told. `queued` is the sequence number of the event that put a
-    `ready` step in line, `event` the name of the published event that a `waiting` one waits for.
+    `ready` step in line, `event` the name of the published event that a `waiting` one waits for. `child` is
+    its latest sub-process, whatever became of it.
     """
 
     status: StepStatus = StepStatus.PENDING
@@ -158,6 +162,7 @@ class StepState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     due: datetime | None = None
     event: str | None = None
     approval: Request | None = None
+    child: Child | None = None
     queued: int = 0
     cost: Decimal = Decimal(0)
     tokens: int = 0
@@ -173,6 +178,13 @@ UNTOUCHED = StepState()
 """The state of a step that has no record yet."""
 
 
+def waits_for_child(state: StepState, child_id: ExecutionId) -> bool:
+    """Whether the step waits for the end of just this child."""
+    child = state.child
+    waits = state.status is StepStatus.WAITING and state.waiting_for is Waiting.CHILD
+    return waits and child is not None and child.id == child_id
+
+
 class Stopping(msgspec.Struct, frozen=True, gc=False):
     """The execution is about to fail with `failure`; running attempts may answer until `due`."""
 
@@ -185,7 +197,8 @@ class Head(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     `sequence` and `timestamp` are those of its last event; `failure` is the first failure that nothing
     handled, and becomes the execution's error when it ends. `input` replaces the one it was created with,
-    once a retry has brought another. `received` are the published events that its steps have taken.
+    once a retry has brought another. `received` are the published events that its steps have taken,
+    `recalls` the children to cancel whose end is not known yet, also after the end.
     """
 
     status: ExecutionStatus
@@ -199,6 +212,7 @@ class Head(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     outputs: Value | None = None
     deadline: datetime | None = None
     input: Value | None = None
+    recalls: tuple[Recall, ...] = ()
     cost: Decimal = Decimal(0)
     tokens: int = 0
     received: Received = NOTHING_RECEIVED

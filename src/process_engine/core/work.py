@@ -11,13 +11,17 @@ from enum import StrEnum
 
 import msgspec
 
+from process_engine.core.children import Recall
 from process_engine.core.events import Waiting
 from process_engine.core.state import FINAL, RUNNING, WAITING, WAITING_APPROVAL, Head, StepState
 from process_engine.ids import ExecutionId
 
 
 class WorkKind(StrEnum):
-    """What is to be done: run an attempt now, or send a command when something is due."""
+    """What is to be done: run an attempt now, or send a command when something is due.
+
+    CHILD: see to a step's child, which is to have ended when it is due. RECALL: cancel one, now.
+    """
 
     ATTEMPT = "attempt"
     TIMER = "timer"
@@ -26,6 +30,8 @@ class WorkKind(StrEnum):
     GRACE = "grace"
     APPROVAL = "approval"
     EVENT = "event"
+    CHILD = "child"
+    RECALL = "recall"
 
 
 _ATTEMPT = WorkKind.ATTEMPT
@@ -34,7 +40,7 @@ _EVENT = Waiting.EVENT
 
 class WorkItem(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One open piece of work. An execution has at most one for each `key`: a step id, or `:deadline`,
-    `:grace`.
+    `:grace`, `:child/ID` for a child to cancel.
 
     `due` is None for attempts, which run at once, and for what waits for an event without a timeout.
     """
@@ -49,6 +55,7 @@ class WorkItem(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 DEADLINE_KEY = ":deadline"
 GRACE_KEY = ":grace"
+CHILD_KEY = ":child/"
 
 
 def step_work(execution_id: ExecutionId, step_id: str, step: StepState) -> WorkItem | None:
@@ -61,16 +68,28 @@ def step_work(execution_id: ExecutionId, step_id: str, step: StepState) -> WorkI
     if status is WAITING_APPROVAL:
         return WorkItem(execution_id, step_id, WorkKind.APPROVAL, step.visit, step.attempt, step.due)
     if status is WAITING and step.waiting_for is not None:
-        return WorkItem(execution_id, step_id, WorkKind(step.waiting_for), step.visit, step.attempt, step.due)
+        kind = WorkKind.RECALL if _is_recalled(step) else WorkKind(step.waiting_for)
+        return WorkItem(execution_id, step_id, kind, step.visit, step.attempt, step.due)
     return None
 
 
+def _is_recalled(step: StepState) -> bool:
+    waits = step.waiting_for is Waiting.CHILD and step.child is not None
+    return waits and step.child is not None and step.child.recalled is not None
+
+
 def execution_work(execution_id: ExecutionId, head: Head) -> tuple[WorkItem, ...]:
-    """The deadlines that an execution in this state owes."""
+    """The deadlines that an execution in this state owes, and the children that it has to cancel."""
+    recalls = tuple(_recall(execution_id, recall) for recall in head.recalls) if head.recalls else ()
     if head.status in FINAL:
-        return ()
+        return recalls
     if head.stopping is not None:
-        return (WorkItem(execution_id, GRACE_KEY, WorkKind.GRACE, due=head.stopping.due),)
+        return (*recalls, WorkItem(execution_id, GRACE_KEY, WorkKind.GRACE, due=head.stopping.due))
     if head.deadline is not None:
-        return (WorkItem(execution_id, DEADLINE_KEY, WorkKind.DEADLINE, due=head.deadline),)
-    return ()
+        return (*recalls, WorkItem(execution_id, DEADLINE_KEY, WorkKind.DEADLINE, due=head.deadline))
+    return recalls
+
+
+def _recall(execution_id: ExecutionId, recall: Recall) -> WorkItem:
+    key = CHILD_KEY + recall.id
+    return WorkItem(execution_id, key, WorkKind.RECALL, recall.visit, recall.attempt, recall.at)

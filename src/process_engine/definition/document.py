@@ -43,12 +43,14 @@ from process_engine.definition.parts import (
     Timeout,
     Urgency,
     Version,
+    VersionOrLatest,
+    braced,
+    outputs_as_list,
 )
 from process_engine.definition.policies import Budget, Defaults, ErrorPolicy, Limits, OnError, RetryPolicy
 from process_engine.ids import DefinitionHash
 
 __all__ = [
-    "FUTURE_STEP_TYPES",
     "MAX_STEPS",
     "STEP_TYPES",
     "AgentCall",
@@ -75,22 +77,12 @@ __all__ = [
     "Route",
     "Step",
     "StructuredOutput",
+    "SubProcess",
     "Timer",
 ]
 
 # Far more than any real process has, so that nothing here is unbounded.
 MAX_STEPS = 2_000
-
-
-def _braced(value: object) -> object:
-    # A source without braces is an expression all the same: nobody wants a path's name as an output.
-    return f"{{{{ {value} }}}}" if isinstance(value, str) and value.strip() and "{{" not in value else value
-
-
-def _outputs_as_list(value: object) -> object:
-    if not isinstance(value, Mapping):
-        return value
-    return [{"name": name, "source": source} for name, source in cast("Mapping[str, object]", value).items()]
 
 
 # Input and outputs
@@ -207,7 +199,7 @@ class OutputSpec(Document, frozen=True):
     """One output of the process; `source` is evaluated once every step is settled."""
 
     name: Text = Field(description="The key in the outputs.")
-    source: Annotated[object, BeforeValidator(_braced), TemplateText()] = Field(
+    source: Annotated[object, BeforeValidator(braced), TemplateText()] = Field(
         description="An expression, or any value that holds some."
     )
     description: str = Field(default="", description="What it is.")
@@ -311,7 +303,8 @@ class Step(Document, frozen=True):
     timeout: Timeout | None = Field(
         default=None,
         description="The longest one attempt may take. An agent task or a notification without it takes that "
-        "of `defaults`, then the engine's, then 5 minutes or 30 seconds; other types have none.",
+        "of `defaults`, then the engine's, then 5 minutes or 30 seconds; a sub-process may take an hour; "
+        "other types have none.",
     )
     retry: RetryPolicy | None = Field(
         default=None,
@@ -458,6 +451,29 @@ class HumanApproval(Step, frozen=True):
     )
 
 
+class SubProcess(Step, frozen=True):
+    """Runs another process as an execution of its own, and waits for it."""
+
+    request_fields = ("input",)
+
+    type: Literal["sub_process"] = Field(default="sub_process", description="Another process runs.")
+    process: ProcessName = Field(description="The name of the process.")
+    version: VersionOrLatest = Field(
+        default=None, description="Its version; `latest`, or nothing, for the newest one there is."
+    )
+    input: Annotated[Mapping[str, object] | Text, TemplateText()] = Field(
+        default_factory=dict[str, object],
+        description="What it is started with: a mapping, or an expression that yields one. Types are kept.",
+    )
+    wait: StrictBool = Field(
+        default=True,
+        description="Whether to wait for its end; else its id, as `{execution_id}`, once it is started.",
+    )
+    output_key: Text | None = Field(
+        default=None, description="The field of its outputs to be the output; all where it is left out."
+    )
+
+
 class Notification(Step, frozen=True):
     """Tells somebody; complete once every channel has taken it, and not before."""
 
@@ -515,13 +531,12 @@ class WaitForEvent(Step, frozen=True):
     )
 
 
-AnyStep = AgentTask | Gateway | Timer | HumanApproval | Transform | Notification | WaitForEvent
+AnyStep = AgentTask | Gateway | Timer | HumanApproval | Transform | Notification | WaitForEvent | SubProcess
 STEP_TYPES: dict[str, type[Step]] = {
     str(kind.model_fields["type"].default): kind for kind in cast("tuple[type[Step], ...]", get_args(AnyStep))
 }
 """The classes by the word for them in a document; a new type is a class and its name in the union."""
 
-FUTURE_STEP_TYPES = ("sub_process",)
 """Types of the language that this version does not run."""
 
 
@@ -568,7 +583,7 @@ class ProcessDefinition(Document, frozen=True):
     steps: tuple[Annotated[AnyStep, Field(discriminator="type")], ...] = Field(
         min_length=1, max_length=MAX_STEPS, description="What the process does: at least one step."
     )
-    outputs: Annotated[tuple[OutputSpec, ...], BeforeValidator(_outputs_as_list)] = Field(
+    outputs: Annotated[tuple[OutputSpec, ...], BeforeValidator(outputs_as_list)] = Field(
         default=(),
         description="What it gives: a map of name to source, or a list. Left out: the output of each "
         "completed step that nothing depends on, by its id.",

@@ -127,6 +127,10 @@ class Rewriter:
             self._gateway(step, path)
         if step.get("type") == "human_approval":
             self._rename(step, path, "on_timeout", "timeout_action")
+        if step.get("type") == "sub_process":
+            self._rename(step, path, "process_name", "process")
+            self._rename(step, path, "input_mapping", "input")
+            self._rename(step, path, "wait_for_completion", "wait")
 
     def _retry(self, owner: Mapping | None, path: Path) -> None:
         retry = as_mapping(owner.get("retry")) if owner is not None else None

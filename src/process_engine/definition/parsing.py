@@ -15,7 +15,6 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from process_engine.definition.document import (
-    FUTURE_STEP_TYPES,
     MAX_STEPS,
     STEP_TYPES,
     AgentTask,
@@ -203,14 +202,12 @@ class _DocumentReader:
             # Of a step that could be anything nothing more is told.
             place = path if _likeliest(raw) is Step else (*path, "type")
             self._note(Fault("P102", place, message, f"Add `type:` and one of {known}."))
-        elif given in FUTURE_STEP_TYPES:
-            message = f"The step type `{given}` {_LATER}."
-            self._note(Fault("P109", (*path, "type"), message, "Remove the step."))
         else:
-            known = (*STEP_TYPES, *(name for name in FUTURE_STEP_TYPES if closest(str(given), [name])))
             shown = f"`{given}`" if isinstance(given, str) else in_words(given)
             message = f"There is no step type {shown}."
-            self._note(Fault("P108", (*path, "type"), message, did_you_mean(str(given), known, kind="types")))
+            self._note(
+                Fault("P108", (*path, "type"), message, did_you_mean(str(given), STEP_TYPES, kind="types"))
+            )
 
     # Triggers
 

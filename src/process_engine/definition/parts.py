@@ -204,6 +204,23 @@ def _version_text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _latest_as_none(value: object) -> object:
+    return None if value == "latest" else value
+
+
+def braced(value: object) -> object:
+    """A text as the template that it is meant to be."""
+    # A source without braces is an expression all the same: nobody wants a path's name as an output.
+    return f"{{{{ {value} }}}}" if isinstance(value, str) and value.strip() and "{{" not in value else value
+
+
+def outputs_as_list(value: object) -> object:
+    """Outputs given as a map, as the list that they are."""
+    if not isinstance(value, Mapping):
+        return value
+    return [{"name": name, "source": source} for name, source in cast("Mapping[str, object]", value).items()]
+
+
 def _longer_than_zero(value: Duration) -> Duration:
     if value.seconds == 0:
         raise _plain("must be longer than zero", "Leave it out for the default.", "out_of_range")
@@ -250,4 +267,7 @@ Join = Annotated[
 JsonSchema = Mapping[str, object]
 Version = Annotated[
     str, Field(pattern=VERSION_PATTERN), BeforeValidator(_version_text, json_schema_input_type=str | int)
+]
+VersionOrLatest = Annotated[
+    Version | None, BeforeValidator(_latest_as_none, json_schema_input_type=str | int)
 ]

@@ -35,7 +35,6 @@ CATALOGUE: dict[str, str] = {
     "P106": "A duration cannot be read",
     "P107": "A name or id is malformed",
     "P108": "A step type does not exist",
-    "P109": "A step type is not run by this version",
     "P110": "A feature is not run by this version",
     "P111": "A key has no effect",
     "P112": "One thing is given in two spellings",
@@ -104,6 +103,9 @@ CATALOGUE: dict[str, str] = {
     "P623": "A channel lacks what it needs",
     "P624": "A field that none of the channels uses",
     "P625": "An address that nothing can be sent to",
+    "P651": "A sub-process is not known",
+    "P652": "A process calls itself without a condition",
+    "P653": "Sub-processes are nested too deeply",
     # P7xx: triggers, and several processes together
     "P701": "Two triggers have the same id",
     "P702": "Two processes have a trigger with the same id",

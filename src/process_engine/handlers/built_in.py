@@ -6,6 +6,7 @@ from process_engine.handlers.agent_task import AgentTaskHandler
 from process_engine.handlers.gateway import GatewayHandler
 from process_engine.handlers.human_approval import HumanApprovalHandler
 from process_engine.handlers.notification import NotificationHandler
+from process_engine.handlers.sub_process import SubProcessHandler
 from process_engine.handlers.timer import TimerHandler
 from process_engine.handlers.transform import TransformHandler
 from process_engine.handlers.wait_for_event import WaitForEventHandler
@@ -21,6 +22,7 @@ def built_in_handlers(agents: AgentGateway, channels: Channels | None = None) ->
     registry.register("timer", TimerHandler())
     registry.register("human_approval", HumanApprovalHandler())
     registry.register("transform", TransformHandler())
+    registry.register("sub_process", SubProcessHandler())
     if channels is not None:
         registry.register("notification", NotificationHandler(channels))
     registry.register("wait_for_event", WaitForEventHandler())

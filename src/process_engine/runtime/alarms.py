@@ -40,7 +40,9 @@ class Alarms:
             key = GRACE_KEY if command.grace else DEADLINE_KEY
             owed = execution_work(execution.id, execution.head)
             item = next((work for work in owed if work.key == key), None)
-        if item is not None and item.due is not None and (item.execution_id, item.key) not in self._alarms:
+        if item is None or item.due is None or item.kind is WorkKind.RECALL:
+            return
+        if (item.execution_id, item.key) not in self._alarms:
             self.arm(item)
 
     def _ring(self, item: WorkItem) -> None:

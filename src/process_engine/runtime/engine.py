@@ -34,10 +34,11 @@ from process_engine.core.values import pack
 from process_engine.core.work import WorkItem, WorkKind, execution_work, step_work
 from process_engine.definition.document import ProcessDefinition
 from process_engine.definition.input_schema import accept_input
-from process_engine.errors import NotFound, ProcessEngineError
+from process_engine.errors import ProcessEngineError
 from process_engine.ids import DefinitionHash, ExecutionId, StepId, new_execution_id
 from process_engine.runtime import inbox
 from process_engine.runtime.alarms import Alarms, wake_command
+from process_engine.runtime.children import Children
 from process_engine.runtime.feed import EventBus, EventFeed, InMemoryEventBus
 from process_engine.runtime.loop import Loop
 from process_engine.runtime.mailbox import Mailbox, publication, require_publishable, wait_of
@@ -52,21 +53,21 @@ from process_engine.runtime.ports import (
     Posted,
 )
 from process_engine.runtime.registry import StepHandlerRegistry
-from process_engine.runtime.settling import has_nothing_due, has_settled
+from process_engine.runtime.settling import awaited, has_nothing_due, has_settled
 from process_engine.runtime.steps import StepRunner
 from process_engine.runtime.timers import Timers
 from process_engine.runtime.versions import Publishing, Versions
 from process_engine.runtime.view import ProcessExecution, view
+from process_engine.runtime.watching import Watchers
 
 log = logging.getLogger(__name__)
 
-# While draining, how often to look whether everything has finished.
+# While draining, or coming to rest, how often to look whether everything has finished.
 DRAIN_POLL_SECONDS = 0.01
 # Definitions remembered to have passed the check of their agents and step types.
 MOST_PASSED = 1000
 
 Preflight = Callable[[ProcessDefinition], None]
-Predicate = Callable[[Execution], bool]
 
 
 class Engine(Publishing):
@@ -105,7 +106,6 @@ class Engine(Publishing):
         self._versions = Versions(repositories, self._clock)
         self._timers = Timers(self._clock)
         self._alarms = Alarms(self._timers, self._wake)
-        self._watchers: dict[ExecutionId, list[tuple[Predicate, asyncio.Future[Execution]]]] = {}
         self._passed: set[DefinitionHash] = set()
         # Unfinished executions whose work this process drives.
         self._adopted: set[ExecutionId] = set()
@@ -153,6 +153,20 @@ class Engine(Publishing):
             submit=self._loop.submit,
             on_quiet=self._quiet,
         )
+        self._children = Children(
+            loop=self._loop,
+            clock=self._clock,
+            plans=self._plans,
+            outputs=self.outputs,
+            tasks=self._tasks,
+            config=self._config,
+            check=self._check,
+            adopt=self._adopt_stored,
+            adopted=self._adopted,
+        )
+        self._watchers = Watchers(
+            loop=self._loop, clock=self._clock, adopted=self._adopted, is_busy=self._mailbox.is_busy
+        )
         self._services = [
             self._tasks.create_task(self._loop.run()),
             self._tasks.create_task(self._timers.run()),
@@ -184,12 +198,24 @@ class Engine(Publishing):
         self._draining = True
         self._runner.stop_accepting()
         self._mailbox.stop()
+        self._children.stop_accepting()
         deadline = self._clock.now() + timedelta(seconds=grace_seconds)
         under_way = self._runner.under_way
         while (under_way or not self._loop.is_empty) and self._clock.now() < deadline:
             await asyncio.sleep(DRAIN_POLL_SECONDS)
             under_way = self._runner.under_way
         return under_way
+
+    async def rest(self) -> None:
+        """Return once nothing is on its way any more between executions.
+
+        Children that were to be started or cancelled have been, and who ended has told its parent. Attempts,
+        timers and people go on.
+        """
+        rests = False
+        while not rests and self._loop.failure is None:
+            await asyncio.sleep(DRAIN_POLL_SECONDS)
+            rests = self._children.is_at_rest and self._loop.is_empty
 
     # ------------------------------------------------------------ commands
 
@@ -230,6 +256,18 @@ class Engine(Publishing):
         self._adopted.add(command.execution_id)
         started = await self._loop.submit(command, plan, is_new=execution_id is None)
         return await self._view(started)
+
+    async def unknown_processes(self, definition: ProcessDefinition) -> list[str]:
+        """The processes that its steps run and that are not known here, each as `NAME` or `NAME VERSION`."""
+        return await self._plans.unknown(definition)
+
+    async def make_known(self, definition: ProcessDefinition) -> None:
+        """Keep a definition, so that sub-process steps find it by its name; nothing of it is started.
+
+        Until the engine is left it is found before any other of that name.
+        """
+        with self._clock.outstanding():
+            await self._plans.name(definition)
 
     def _check(self, definition: ProcessDefinition) -> None:
         """Refuse a definition whose steps or agents are not known here; what has passed is remembered."""
@@ -393,43 +431,34 @@ class Engine(Publishing):
     async def run_until_settled(self, execution_id: str, *, wait_for_timers: bool = True) -> ProcessExecution:
         """Wait until the execution has ended, or waits for somebody outside with no timer running.
 
-        With `wait_for_timers=False` it also returns as soon as nothing is due: when all that is left waits
-        for a moment to come.
+        Who waits for a child has settled as soon as the child has without ending. With
+        `wait_for_timers=False` it also returns as soon as nothing is due: when all that is left waits for a
+        moment to come.
 
         Raises:
             NotFound: there is no such execution.
             StorageError: the store failed for good, the engine has stopped.
         """
-        settled = has_settled if wait_for_timers else has_nothing_due
-
-        def is_over(found: Execution) -> bool:
-            return settled(found, self._clock.now()) and not self._mailbox.is_busy(found.id)
-
-        watched = self._watch(ExecutionId(execution_id), is_over)
-        return await self._view(await watched)
-
-    async def _watch(self, execution_id: ExecutionId, predicate: Predicate) -> Execution:
-        if self._loop.failure is not None:
-            raise self._loop.failure
-        future: asyncio.Future[Execution] = asyncio.get_running_loop().create_future()
-        # Watch first, then look: what is committed in between is told, never missed.
-        self._watchers.setdefault(execution_id, []).append((predicate, future))
-        try:
-            found = await self._fetch(execution_id)
-            # What was found may be older than what was told meanwhile; its end disowns an execution, too.
-            if predicate(found) or (execution_id not in self._adopted and not future.done()):
-                return found
-            with self._clock.idle():
-                return await future
-        finally:
-            future.cancel()
-            self._forget_watchers(execution_id)
+        settles = has_settled if wait_for_timers else has_nothing_due
+        return await self._view(await self._watchers.settled(ExecutionId(execution_id), settles))
 
     # ------------------------------------------------------------ reading
 
     async def explain(self, execution_id: str) -> tuple[Blocker, ...]:
-        """What an unfinished execution waits for, the most important first; empty for a finished one."""
-        return blockers(await self._fetch(ExecutionId(execution_id)))
+        """What an unfinished execution waits for, the most important first; empty for a finished one.
+
+        What its children wait for comes behind, each with the id of the child.
+        """
+        return await self._blockers(await self._fetch(ExecutionId(execution_id)))
+
+    async def _blockers(self, execution: Execution) -> tuple[Blocker, ...]:
+        found = blockers(execution)
+        for child_id in awaited(execution):
+            child = await self._loop.fetch(child_id)
+            if child is not None:
+                below = await self._blockers(child)
+                found += tuple(replace(one, execution_id=one.execution_id or child_id) for one in below)
+        return found
 
     async def get(self, execution_id: str) -> ProcessExecution:
         """The execution as it stands.
@@ -455,10 +484,7 @@ class Engine(Publishing):
         return dict(self._left_alone)
 
     async def _fetch(self, execution_id: ExecutionId) -> Execution:
-        execution = await self._loop.fetch(execution_id)
-        if execution is None:
-            raise NotFound(f"there is no execution {execution_id}.")
-        return execution
+        return await self._loop.require(execution_id)
 
     async def _view(self, execution: Execution) -> ProcessExecution:
         return await view(await self._plans.load(execution.definition_hash), execution, self.outputs)
@@ -483,7 +509,7 @@ class Engine(Publishing):
             self._repository,
             adopts=self._adopted.__contains__,
             interrupt=self._loop.post,
-            arm=self._alarms.arm,
+            take_up=self._take_up,
             expect=self._mailbox.expect,
         )
 
@@ -507,7 +533,7 @@ class Engine(Publishing):
             elif item is not None:
                 self._owe(item, execution)
         for item in execution_work(execution.id, execution.head):
-            self._alarms.arm(item)
+            self._take_up(item)
         return execution
 
     async def _serve(self, command: InboxCommand) -> Execution | Posted:
@@ -544,7 +570,13 @@ class Engine(Publishing):
             return
         if item.kind is WorkKind.EVENT:
             self._mailbox.expect(wait_of(item, execution))
-        if item.due is not None:
+        self._take_up(item)
+
+    def _take_up(self, item: WorkItem) -> None:
+        """See to what is owed at a time, or about a child."""
+        if item.kind in (WorkKind.CHILD, WorkKind.RECALL):
+            self._children.see_to(item)
+        if item.due is not None and item.kind is not WorkKind.RECALL:
             self._alarms.arm(item)
 
     def _withdraw(self, item: WorkItem) -> None:
@@ -557,34 +589,21 @@ class Engine(Publishing):
 
     async def _quiet(self, execution_id: ExecutionId) -> None:
         """Nothing that was published is on its way to the execution: who waits for that is told."""
-        if execution_id in self._watchers and (found := await self._loop.fetch(execution_id)) is not None:
-            self._tell(found)
+        if self._watchers.watch(execution_id) and (found := await self._loop.fetch(execution_id)) is not None:
+            self._watchers.tell(found, quiet=True)
 
     def _tell(self, execution: Execution) -> None:
         if execution.status.is_final:
             self._adopted.discard(execution.id)
-        watchers = self._watchers.get(execution.id)
-        if watchers is None:
-            return
-        for predicate, future in watchers:
-            if not future.done() and predicate(execution):
-                future.set_result(execution)
-
-    def _forget_watchers(self, execution_id: ExecutionId) -> None:
-        left = [watcher for watcher in self._watchers.get(execution_id, ()) if not watcher[1].done()]
-        if left:
-            self._watchers[execution_id] = left
-        else:
-            self._watchers.pop(execution_id, None)
+            self._children.ended(execution)
+        self._watchers.tell(execution)
 
     def _give_up(self, error: ProcessEngineError) -> None:
         """Nothing runs on, everybody who waits is told."""
         log.info("the engine stops: %s", error)
         self._runner.abandon()
-        for watchers in self._watchers.values():
-            for _, future in watchers:
-                if not future.done():
-                    future.set_exception(error)
+        self._children.abandon()
+        self._watchers.give_up(error)
 
     # ------------------------------------------------------------ timers
 

@@ -139,6 +139,17 @@ class Loop:
         """
         return self._executions.get(execution_id) or await self._stored(execution_id)
 
+    async def require(self, execution_id: ExecutionId) -> Execution:
+        """As `fetch`.
+
+        Raises:
+            NotFound: there is no such execution.
+        """
+        execution = await self.fetch(execution_id)
+        if execution is None:
+            raise NotFound(f"there is no execution {execution_id}.")
+        return execution
+
     @property
     def failure(self) -> ProcessEngineError | None:
         """Why the loop has stopped for good, if it has."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from process_engine.core.commands import InterruptAttempt
-from process_engine.core.work import WorkItem
+from process_engine.core.work import WorkItem, WorkKind
 from process_engine.ids import ExecutionId, StepId
 from process_engine.runtime.ports import ExecutionRepository, OpenWait
 
@@ -22,14 +22,14 @@ async def take_over(
     *,
     adopts: Callable[[ExecutionId], bool],
     interrupt: Callable[[InterruptAttempt], None],
-    arm: Callable[[WorkItem], None],
+    take_up: Callable[[WorkItem], None],
     expect: Callable[[OpenWait], None],
 ) -> None:
     """Go on with the open work of a store.
 
-    `interrupt` gets a command for every attempt that was under way, `arm` every wait with the moment it was
-    due from the beginning, `expect` every wait for an event. Executions that `adopts` refuses are left as
-    they are.
+    `interrupt` gets a command for every attempt that was under way, `take_up` every wait with the moment
+    it was due from the beginning, and every child to cancel, be its parent open or not; `expect` every wait
+    for an event. Executions that `adopts` refuses are left as they are.
     """
     attempts = timers = waits = 0
     async for item in repository.attempts():
@@ -46,9 +46,9 @@ async def take_over(
         for item in page:
             assert item.due is not None
             after = (item.due, item.execution_id, item.key)
-            if adopts(item.execution_id):
+            if adopts(item.execution_id) or item.kind is WorkKind.RECALL:
                 timers += 1
-                arm(item)
+                take_up(item)
     if attempts or timers or waits:
         log.info("took over attempts=%d timers=%d waits=%d", attempts, timers, waits)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from process_engine.core.plan import Plan, compile_plan
-from process_engine.definition.document import ProcessDefinition
+from process_engine.definition.document import ProcessDefinition, SubProcess
 from process_engine.errors import NotFound, StorageIncompatible
 from process_engine.ids import DefinitionHash
 from process_engine.runtime.ports import ExecutionRepository, StoredDefinition
@@ -20,6 +20,7 @@ class Plans:
     def __init__(self, repository: ExecutionRepository) -> None:
         self._repository = repository
         self._plans: OrderedDict[DefinitionHash, Plan] = OrderedDict()
+        self._named: dict[tuple[str, str | None], DefinitionHash] = {}
 
     async def add(self, definition: ProcessDefinition) -> Plan:
         """The plan of a definition, which is kept in the store as a draft if it is new there."""
@@ -31,6 +32,33 @@ class Plans:
         stored = to_store(definition)
         await self._repository.save_definition(stored)
         return self._keep(plan)
+
+    async def name(self, definition: ProcessDefinition) -> None:
+        """Keep a definition in the store, and find it under its name before any that is there."""
+        plan = await self.add(definition)
+        self._named[definition.name, None] = self._named[definition.name, definition.version] = plan.hash
+
+    async def find(self, name: str, version: str | None = None) -> Plan | None:
+        """The plan of a process by its name: of that version, or else of the newest; None if there is none.
+
+        Raises:
+            StorageIncompatible: what the store holds is no definition of this version.
+        """
+        named = self._named.get((name, version))
+        if named is not None:
+            return await self.load(named)
+        stored = await self._repository.find_definition(name, version)
+        return None if stored is None else await self.load(stored.hash)
+
+    async def unknown(self, definition: ProcessDefinition) -> list[str]:
+        """The processes that steps of a definition run and that `find` does not find."""
+        unknown: dict[str, None] = {}
+        for step in definition.steps:
+            if not isinstance(step, SubProcess) or (step.process, step.version) == (definition.name, None):
+                continue
+            if await self.find(step.process, step.version) is None:
+                unknown[f"{step.process} {step.version or ''}".strip()] = None
+        return list(unknown)
 
     def known(self, definition_hash: DefinitionHash) -> Plan | None:
         """The plan, if it is at hand."""

@@ -2,38 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
-from process_engine.core.blockers import waits_outside
 from process_engine.core.events import Waiting
-from process_engine.core.state import Execution, ExecutionStatus, StepState, StepStatus
+from process_engine.core.state import Execution, ExecutionStatus, StepState, StepStatus, waits_for_child
+from process_engine.ids import ExecutionId
+
+NOBODY: Collection[ExecutionId] = ()
 
 
-def has_settled(execution: Execution, now: datetime) -> bool:
-    """It has ended, is held or paused, or waits for people or events and nothing else is under way or due."""
+def awaited(execution: Execution) -> list[ExecutionId]:
+    """The children that the execution waits for."""
+    return [
+        state.child.id
+        for state in execution.steps.values()
+        if state.child is not None and waits_for_child(state, state.child.id)
+    ]
+
+
+def has_settled(execution: Execution, now: datetime, quiet: Collection[ExecutionId] = NOBODY) -> bool:
+    """It has ended, is held or paused, or waits for people or events and nothing else is under way or due.
+
+    `quiet` are the children that have settled without having ended: to wait for one is to wait for people.
+    """
     status = execution.status
     if status.is_final or status is ExecutionStatus.PENDING:
         return True
+    if execution.progress.running:
+        return False
     if status is ExecutionStatus.PAUSED:
-        return not execution.progress.running
-    return waits_outside(execution) and not any(
-        _goes_on_by_itself(step, now) for step in execution.steps.values()
+        return all(child in quiet for child in awaited(execution))
+    steps = execution.steps.values()
+    return any(_waits_for_others(step, quiet) for step in steps) and not any(
+        _goes_on_by_itself(step, now, quiet) for step in steps
     )
 
 
-def has_nothing_due(execution: Execution, now: datetime) -> bool:
+def has_nothing_due(execution: Execution, now: datetime, quiet: Collection[ExecutionId] = NOBODY) -> bool:
     """It has settled, or all that is left waits for a moment to come."""
-    if has_settled(execution, now):
+    if has_settled(execution, now, quiet):
         return True
     if execution.progress.running or execution.progress.queue:
         return False
-    return not any(_is_due(step, now) for step in execution.steps.values())
+    if any(_is_due(step, now) for step in execution.steps.values()):
+        return False
+    return all(child in quiet for child in awaited(execution))
 
 
-def _goes_on_by_itself(step: StepState, now: datetime) -> bool:
-    """Whether something happens to the step from inside: a timer, a slot, a deadline that has come."""
-    for_ever = step.waiting_for is Waiting.EVENT and step.due is None
-    return (step.status in (StepStatus.WAITING, StepStatus.READY) and not for_ever) or _is_due(step, now)
+def _waits_for_others(step: StepState, quiet: Collection[ExecutionId]) -> bool:
+    """Whether people, an event without a deadline, or a child that has settled keep the step waiting."""
+    if step.status is StepStatus.WAITING_APPROVAL:
+        return True
+    if step.waiting_for is Waiting.EVENT:
+        return step.due is None
+    return step.child is not None and step.child.id in quiet and waits_for_child(step, step.child.id)
+
+
+def _goes_on_by_itself(step: StepState, now: datetime, quiet: Collection[ExecutionId]) -> bool:
+    """Whether something happens to the step without people: a timer, a slot, a deadline that has come."""
+    if _waits_for_others(step, quiet):
+        return _is_due(step, now)
+    return step.status in (StepStatus.WAITING, StepStatus.READY)
 
 
 def _is_due(step: StepState, now: datetime) -> bool:

@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from process_engine.core.commands import RecordResult
+from process_engine.core.failures import CODES
 from process_engine.core.plan import TIMEOUT_OF_TYPE, Plan, StepPlan
 from process_engine.core.results import NO_USAGE, PROGRESS_LIMIT_BYTES, Completed, Failed
 from process_engine.core.state import Execution
@@ -266,6 +267,9 @@ class StepRunner:
 
 def _recordable_failure(failed: Failed) -> Failed:
     """A failure as it can be recorded. What it did and cannot tell is not to be done twice unnoticed."""
+    if failed.code not in CODES:
+        told = f"the handler failed with the unknown code {failed.code}: {failed.message}"
+        failed = replace(failed, code="HANDLER_ERROR", message=told, transient=False)
     failed = replace(failed, message=_recordable_text(failed.message))
     if failed.progress is None:
         return failed

@@ -11,6 +11,7 @@ from typing import cast
 
 from process_engine.core.approvals import Request
 from process_engine.core.blockers import Blocker, blockers, waits_for_people
+from process_engine.core.children import Parent
 from process_engine.core.failures import Failure
 from process_engine.core.plan import Plan
 from process_engine.core.state import Execution, ExecutionStatus, StepState, StepStatus
@@ -83,6 +84,11 @@ class StepExecution:
         return self._state.approval
 
     @property
+    def execution_id(self) -> ExecutionId | None:
+        """The execution that it had started last, whatever became of it; None for other types of steps."""
+        return self._state.child.id if self._state.child is not None else None
+
+    @property
     def due(self) -> datetime | None:
         """When its timer or its next attempt is due."""
         return self._state.due
@@ -120,6 +126,11 @@ class ProcessExecution:
     def version(self) -> str:
         """The version of the process it runs."""
         return self._execution.created.version
+
+    @property
+    def parent(self) -> Parent | None:
+        """The step whose sub-process it is; None where nobody called it."""
+        return self._execution.created.parent
 
     @property
     def definition(self) -> ProcessDefinition:

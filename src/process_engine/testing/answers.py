@@ -77,7 +77,9 @@ class Answers:
             case "huge":
                 return AgentReply(output=_HUGE, usage=usage), Failed("OUTPUT_TOO_LARGE", "", usage=usage)
             case "unknown":
-                return AgentCallFailed("NONSENSE", "no", usage=usage), Failed("HANDLER_ERROR", "")
+                return AgentCallFailed("NONSENSE", "no", usage=usage), Failed(
+                    "HANDLER_ERROR", "", usage=usage
+                )
             case _:
                 return RuntimeError("a bug of the agent's adapter"), Failed("HANDLER_ERROR", "")
 

@@ -56,6 +56,11 @@ def event(name: str, **keys: object) -> StepKeys:
     return {"type": "wait_for_event", "event": name, **keys}
 
 
+def sub_process(process: str, **keys: object) -> StepKeys:
+    """The keys of a step that runs another process."""
+    return {"type": "sub_process", "process": process, **keys}
+
+
 def _sources(drawing: str) -> dict[str, list[str]]:
     """Each step of the drawing with the steps it depends on, both in the order of their appearance."""
     sources: dict[str, list[str]] = {}

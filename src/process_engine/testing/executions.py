@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from process_engine.core import commands as c
 from process_engine.core.approvals import Ruling
+from process_engine.core.children import ChildOutcome
 from process_engine.core.config import ExecutionConfig
 from process_engine.core.decide import transition
 from process_engine.core.events import Event, StepEvent
@@ -212,6 +213,43 @@ class Story:
                 visit=visit or state.visit,
                 attempt=state.attempt,
                 events=events,
+            )
+        )
+
+    def child(self, step_id: str) -> ExecutionId:
+        """The id of the step's latest child."""
+        child = self.step(step_id).child
+        assert child is not None, f"{step_id} has no child"
+        return child.id
+
+    def child_began(self, step_id: str) -> Story:
+        """The child of the step is recorded."""
+        return self.obeys(
+            c.ChildBegan(execution_id=EXECUTION_ID, step_id=StepId(step_id), child_id=self.child(step_id))
+        )
+
+    def child_ended(
+        self,
+        step_id: str,
+        outcome: ChildOutcome = ChildOutcome.COMPLETED,
+        outputs: object = None,
+        *,
+        child_id: ExecutionId | None = None,
+        message: str | None = None,
+        usage: Usage | None = None,
+    ) -> Story:
+        """A child of the step ends: the latest one unless another is named."""
+        value, blobs = pack({} if outputs is None else outputs)
+        told = replace(self, values={**self.values, **blobs})
+        return told.obeys(
+            c.ChildFinished(
+                execution_id=EXECUTION_ID,
+                step_id=StepId(step_id),
+                child_id=child_id or self.child(step_id),
+                outcome=outcome,
+                outputs=value,
+                message=message,
+                usage=usage or Usage(),
             )
         )
 

@@ -18,7 +18,7 @@ from process_engine.core import events as e
 from process_engine.core.blockers import blockers
 from process_engine.core.commands import RecordResult
 from process_engine.core.evolve import Evolution, apply, restore
-from process_engine.core.invariants import Audit, check, starts_are_kept
+from process_engine.core.invariants import Audit, check, child_agrees, children_agree, starts_are_kept
 from process_engine.core.plan import TIMEOUT_OF_TYPE, Plan, compile_plan
 from process_engine.core.results import Failed
 from process_engine.core.state import Execution, Snapshot
@@ -197,6 +197,10 @@ class Judge:
         if started and record.plan.steps[event.step_id].inline is None:
             key = (event.execution_id, event.step_id, event.visit, event.attempt)
             self._earliest[key] = self._latest[key] = self.time.moment
+        elif isinstance(event, e.ChildEnded):
+            child = self.records.get(event.child_id)
+            child_agrees(event, child.events if child is not None else None)
+            self.counts[f"child {event.outcome}"] += 1
         elif isinstance(event, e.StepRetrying):
             given = self._delivered.get((event.execution_id, event.step_id, event.visit, event.attempt), ())
             asked = [one.result.retry_after for one in given if isinstance(one.result, Failed)]
@@ -326,6 +330,7 @@ class Judge:
             if list(events) != self.records[line.id].events:
                 raise PromiseBroken(f"the history of {line.id} was changed afterwards")
             check(Audit(self.records[line.id].plan, snapshot, events, tuple(kept.values())))
+        children_agree({id: record.events for id, record in self.records.items()}, settled=True)
         if timers or attempts:
             raise PromiseBroken(f"work of executions that do not exist: {timers} {attempts}")
         starts_are_kept(self.acknowledged, stored)
@@ -352,7 +357,5 @@ class Judge:
 
 def owed_by(execution: Execution) -> list[WorkItem]:
     """All work that follows from a state."""
-    if execution.status.is_final:
-        return []
     steps = (step_work(execution.id, step_id, state) for step_id, state in execution.steps.items())
     return [item for item in steps if item is not None] + list(execution_work(execution.id, execution.head))

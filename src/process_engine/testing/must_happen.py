@@ -56,6 +56,7 @@ MUST_HAPPEN = (
             "AGENT_UNAVAILABLE",
             "APPROVAL_REJECTED",
             "APPROVAL_TIMEOUT",
+            "CHILD_FAILED",
             "EXPRESSION_ERROR",
             "HANDLER_ERROR",
             "INTERRUPTED",
@@ -66,7 +67,10 @@ MUST_HAPPEN = (
             "VISITS_EXCEEDED",
         )
     ),
-    *(f"retried: {code}" for code in ("AGENT_TIMEOUT", "AGENT_UNAVAILABLE", "INTERRUPTED", "TIMEOUT")),
+    *(
+        f"retried: {code}"
+        for code in ("AGENT_TIMEOUT", "AGENT_UNAVAILABLE", "CHILD_FAILED", "INTERRUPTED", "TIMEOUT")
+    ),
     *(
         f"store: {name}"
         for name in (
@@ -78,6 +82,7 @@ MUST_HAPPEN = (
             "inbox",
             "list",
             "load",
+            "find_definition",
             "load_blob",
             "load_definition",
             "load_many",
@@ -90,10 +95,12 @@ MUST_HAPPEN = (
             "waits",
         )
     ),
+    *(f"child {outcome}" for outcome in ("completed", "failed", "cancelled", "refused")),
     "agent called",
     "commit of several transitions",
     "cost recorded",
     "duplicate delivered",
+    "end of a child told again",
     "ended cancelled",
     "ended completed",
     "ended failed",

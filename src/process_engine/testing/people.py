@@ -11,6 +11,7 @@ from process_engine.core.blockers import BlockerKind
 from process_engine.core.commands import (
     AnyCommand,
     CancelExecution,
+    ChildFinished,
     DecideApproval,
     DelegateApproval,
     InboxCommand,
@@ -28,6 +29,7 @@ from process_engine.core.work import WorkItem
 from process_engine.definition.document import ProcessDefinition, WaitForEvent
 from process_engine.errors import ProcessEngineError
 from process_engine.ids import ExecutionId, StepId
+from process_engine.runtime.engine import Engine
 from process_engine.runtime.ports import ExecutionRepository, ExecutionSummary, Posted
 from process_engine.runtime.view import ProcessExecution
 from process_engine.testing.answers import LARGE, Answers
@@ -54,6 +56,13 @@ class People:
         self._numbers = 0
         # The latest process; now and then another execution of it is started.
         self._definition: ProcessDefinition | None = None
+        # Two processes that others run as steps, one of which runs the other; a third that nobody knows.
+        self._called = (
+            random_process(rng, "leaf", most=3),
+            random_process(rng, "middle", calls=("leaf", "leaf", "nobody"), most=5),
+        )
+        for definition in self._called:
+            judge.adopt(definition)
         self._cancel_weight = rng.choice((0, 1, 4))
         # Starts under an id of the client's, until they are acknowledged: they can be repeated.
         self._wanted: dict[ExecutionId, tuple[ProcessDefinition, dict[str, object]]] = {}
@@ -77,7 +86,8 @@ class People:
             return
         self.to_start -= 1
         if self._definition is None or self._rng.random() < 0.7:
-            self._definition = random_process(self._rng, f"p{self._next()}")
+            calls = ("leaf", "middle", "leaf", "middle", "nobody") if self._rng.random() < 0.6 else ()
+            self._definition = random_process(self._rng, f"p{self._next()}", calls=calls)
             self._judge.adopt(self._definition)
         definition = self._definition
         execution_id = ExecutionId(f"own-{self._next()}") if self._rng.random() < 0.6 else None
@@ -104,10 +114,13 @@ class People:
     ) -> None:
         hold = self._rng.random() < 0.15
         self._judge.counts["asked: start held" if hold else "asked: start"] += 1
-        process.request(
-            lambda engine: engine.start(definition, given, execution_id=execution_id, hold=hold),
-            lambda answer: self._started(execution_id, answer),
-        )
+
+        async def start(engine: Engine) -> ProcessExecution:
+            for called in self._called:
+                await engine.make_known(called)
+            return await engine.start(definition, given, execution_id=execution_id, hold=hold)
+
+        process.request(start, lambda answer: self._started(execution_id, answer))
 
     def _started(self, execution_id: ExecutionId | None, answer: object) -> None:
         if not isinstance(answer, ProcessExecution):
@@ -294,7 +307,9 @@ class People:
             if answer is None:
                 raise PromiseBroken(f"{command} was left in the inbox and never answered")
             self._judge.counts["inbox answered"] += 1
-            if answer.error_code is None and not isinstance(command, RecordResult | WakeStep | PublishEvent):
+            if answer.error_code is None and not isinstance(
+                command, RecordResult | WakeStep | PublishEvent | ChildFinished
+            ):
                 self._check_done(command, by)
 
     def give_late(self, answers: Answers, key: AttemptKey) -> None:
@@ -317,6 +332,26 @@ class People:
         if self._past:
             self._judge.counts["duplicate delivered"] += 1
             self._leave(self._rng.choice(self._past), "")
+
+    def tell_again(self) -> None:
+        """How a child ended is told a second time, or somewhere between its end and a retry of its step."""
+        ends = [
+            event
+            for record in self._judge.records.values()
+            for event in record.events
+            if isinstance(event, e.ChildEnded)
+        ]
+        if ends:
+            end = self._rng.choice(ends)
+            self._judge.counts["end of a child told again"] += 1
+            again = ChildFinished(
+                execution_id=end.execution_id,
+                step_id=end.step_id,
+                child_id=end.child_id,
+                outcome=end.outcome,
+                usage=end.usage,
+            )
+            self._leave(again, "")
 
     def wake_early(self) -> None:
         """A timer is said to be due although it is not: somebody's clock is ahead."""
@@ -376,7 +411,9 @@ class People:
         self._judge.counts["watched to its end"] += answer.status.is_final
         quiet = answer.status.is_final or answer.status in (ExecutionStatus.PENDING, ExecutionStatus.PAUSED)
         for_event = any(b.kind is BlockerKind.EVENT and b.due is None for b in answer.blockers)
-        if settles and not quiet and not for_event:
+        # Or it waits for a child that has settled.
+        for_child = any(blocker.kind is BlockerKind.CHILD for blocker in answer.blockers)
+        if settles and not quiet and not for_event and not for_child:
             raise PromiseBroken(f"{answer.id} is said to have settled and is {answer.status}")
 
     def _explained(self, execution_id: ExecutionId, answer: object) -> None:

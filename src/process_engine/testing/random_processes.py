@@ -7,6 +7,7 @@ as often as not, because the order in a document must not matter to what is read
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 from process_engine.definition.document import ProcessDefinition
@@ -27,17 +28,20 @@ _DELAYS = ("0s", "250ms", "1s", "5s", "30s", "2m", "1h")
 _CODES = ("AGENT_ERROR", "INVALID_OUTPUT", "HANDLER_ERROR", "AGENT_UNAVAILABLE", "TIMEOUT")
 
 
-def random_process(rng: Random, name: str) -> ProcessDefinition:
-    """A definition of 1 to `MAX_STEPS` steps, decided by `rng` alone."""
-    return ProcessDefinition.model_validate(_Sketch(rng).document(name))
+def random_process(
+    rng: Random, name: str, *, calls: Sequence[str] = (), most: int = MAX_STEPS
+) -> ProcessDefinition:
+    """A definition of 1 to `most` steps, decided by `rng` alone; its sub-processes are among `calls`."""
+    return ProcessDefinition.model_validate(_Sketch(rng, calls, most).document(name))
 
 
 class _Sketch:
     """A document in the making; steps are numbered in the hidden order, all edges go from low to high."""
 
-    def __init__(self, rng: Random) -> None:
+    def __init__(self, rng: Random, calls: Sequence[str], most: int) -> None:
         self.rng = rng
-        self.size = rng.choices(_SIZES, _WEIGHTS)[0]
+        self.calls = calls
+        self.size = min(rng.choices(_SIZES, _WEIGHTS)[0], most)
         self.ids = [f"s{number}" if rng.random() < 0.8 else f"s-{number}" for number in range(self.size)]
         self.sources: list[set[int]] = [set() for _ in range(self.size)]
         self.handled: list[set[int]] = [set() for _ in range(self.size)]
@@ -103,6 +107,8 @@ class _Sketch:
             step |= self.approval(number)
         elif self.chance(0.1, "event"):
             step |= self.event()
+        elif self.calls and self.chance(0.15, "child"):
+            step |= self.sub_process(number)
         elif self.chance(0.06, "transform"):
             step |= {"type": "transform", "value": self.template(number)}
         elif self.chance(0.12, "notification"):
@@ -216,6 +222,22 @@ class _Sketch:
         if self.chance(0.6):
             step["timeout"] = self.rng.choice(("1s", "5s", "1m", "10m"))
             step["timeout_action"] = self.rng.choice(("fail", "skip", "continue"))
+        return step
+
+    def sub_process(self, number: int) -> dict[str, object]:
+        step: dict[str, object] = {"type": "sub_process", "process": self.rng.choice(self.calls)}
+        step["timeout"] = self.rng.choice(("5s", "1m", "1h", "2d"))
+        whole: object = {"flag": "{{ input.flag }}", "n": "{{ input.n }}", "from": self.template(number)}
+        step["input"] = self.rng.choice(("{{ input }}", whole, whole))
+        if self.chance(0.05):
+            step["input"] = self.template(number) if number else "{{ input.n }}"
+            step["input"] = step["input"] if isinstance(step["input"], (str, dict)) else {}
+        if self.chance(0.2):
+            step["wait"] = False
+        if self.chance(0.2):
+            step["output_key"] = self.rng.choice(("n", "result"))
+        if self.chance(0.4, "retry"):
+            step["retry"] = self.retry() | {"retry_on": ["CHILD_FAILED"], "do_not_retry_on": []}
         return step
 
     def gateway(self, number: int) -> dict[str, object]:

@@ -96,6 +96,7 @@ class Storm:
             (0.15, lambda: bool(self.given_up), self.answer_late),
             (0.15, lambda: bool(self.process.agents.open), self.forge_answer),
             (0.15, lambda: True, self.people.wake_early),
+            (0.15, lambda: True, self.people.tell_again),
             (0.3, lambda: self.process.clock.next_due is not None, self.run_ahead),
             (0.04, lambda: True, self.crash_between),
             (0.04, lambda: True, self.take_over),

@@ -153,13 +153,15 @@ class _Course:
         execution = await self._engine.run_until_settled(_ID)
         events = await self._engine.feed.read(limit=1_000_000)
         story = [entry.event for entry in events]
-        path = [event.step_id for event in story if isinstance(event, StepStarted)]
-        skipped = [event.step_id for event in story if isinstance(event, StepSkipped)]
+        # Sub-processes have stories of their own.
+        own = [event for event in story if event.execution_id == _ID]
+        path = [event.step_id for event in own if isinstance(event, StepStarted)]
+        skipped = [event.step_id for event in own if isinstance(event, StepSkipped)]
         for call in self._agents.unscripted:
             self._mismatches.append(
                 f"step {call.step} asked {call.agent}, and `given` says no answer: {_shown(call.message)}"
             )
-        waits = await self._engine.explain(_ID)
+        waits = [one for one in await self._engine.explain(_ID) if one.execution_id is None]
         notices = self._channels.notices
         course = _Observed(execution, path, skipped, self._agents.calls, notices, waits, self._began)
         self._mismatches += course.differences(test.then)

@@ -13,6 +13,10 @@ from process_engine.definition.graph import DependencyResolver, Edge
 SETTLED = frozenset({"completed", "failed", "skipped", "cancelled"})
 
 
+class RuleBroken(AssertionError):
+    """An event, or the lack of one, that the rules do not allow."""
+
+
 @dataclass(frozen=True)
 class Seen:
     """A step as its events tell it; `status` is the word of the last one."""

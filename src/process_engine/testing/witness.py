@@ -23,11 +23,13 @@ from process_engine.definition.document import (
     ProcessDefinition,
     RetryPolicy,
     Step,
+    SubProcess,
     Timer,
     WaitForEvent,
 )
 from process_engine.testing.simulated_notifications import progress_of
-from process_engine.testing.verdicts import SETTLED, Seen, Verdicts
+from process_engine.testing.verdicts import SETTLED, RuleBroken, Seen, Verdicts
+from process_engine.testing.witness_of_children import ChildWitness
 
 FINAL = ("completed", "failed", "cancelled")
 MAX_INTERRUPTIONS = 10
@@ -35,10 +37,6 @@ MAX_RETRY_AFTER_SECONDS = 3600.0
 
 Delivered = Callable[[str, int, int], Sequence[RecordResult]]
 """Every result that was ever delivered for a step, visit and attempt."""
-
-
-class RuleBroken(AssertionError):
-    """An event, or the lack of one, that the rules do not allow."""
 
 
 class Witness:
@@ -57,6 +55,7 @@ class Witness:
         self.unhandled = False
         self.line: list[str] = []
         self.slots = 0
+        self.children = ChildWitness(definition)
 
     def _demand(self, holds: bool, rule: str) -> None:
         if not holds:
@@ -70,6 +69,10 @@ class Witness:
         Raises:
             RuleBroken: the rules do not allow it here.
         """
+        self.children.see(event)
+        if isinstance(event, e.ChildEnded):
+            # The one event that may come after the end, or in a later visit than it is about.
+            return
         ended = ("completed", "cancelled") if isinstance(event, e.ProcessReopened) else FINAL
         self._demand(self.status not in ended, f"{event.type} after the end")
         match event:
@@ -178,6 +181,9 @@ class Witness:
                 | e.ApprovalExpired()
             ):
                 new = self._asks(event, seen)
+            case e.ChildStarted() | e.ChildRecalled():
+                self._demand(seen.status == "waiting", f"{event.type} of {event.step_id}: {seen.status}")
+                new = seen
             case _:
                 new = self._ends(event, seen)
         self.steps[event.step_id] = new
@@ -277,7 +283,8 @@ class Witness:
 
     def _retries(self, event: e.StepRetrying, seen: Seen) -> Seen:
         step_id = event.step_id
-        self._demand(seen.status == "running", f"{step_id} retries while {seen.status}")
+        begun = "waiting" if isinstance(self.kinds[step_id], SubProcess) else "running"
+        self._demand(seen.status == begun, f"{step_id} retries while {seen.status}")
         if event.failure.code == "INTERRUPTED":
             self._demand(seen.interruptions < MAX_INTERRUPTIONS, f"{step_id} was interrupted too often")
             return replace(
@@ -285,9 +292,11 @@ class Witness:
             )
         policy = self._retry_policy(step_id)
         self._demand(seen.retries + 1 < policy.max_attempts, f"{step_id} has no attempt left")
-        self._demand(
-            self._was_delivered(event, event.usage), f"{step_id} retries without a failure of this attempt"
-        )
+        if self._takes_slot(step_id):
+            self._demand(
+                self._was_delivered(event, event.usage),
+                f"{step_id} retries without a failure of this attempt",
+            )
         self._check_delay(event, seen, policy)
         self._check_progress(event)
         return replace(seen, status="waiting", retries=seen.retries + 1, due=event.due)
@@ -302,6 +311,9 @@ class Witness:
 
     def _retry_policy(self, step_id: str) -> RetryPolicy:
         step = self.kinds[step_id]
+        if isinstance(step, SubProcess):
+            # Nothing is called a second time unasked.
+            return step.retry or RetryPolicy(max_attempts=1)
         unasked = RetryPolicy() if isinstance(step, AgentTask) else RetryPolicy(max_attempts=1)
         return step.retry or self.definition.defaults.retry or unasked
 

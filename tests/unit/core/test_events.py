@@ -11,6 +11,7 @@ import pytest
 
 from process_engine.core import events as e
 from process_engine.core.approvals import Decision, Request, Ruling
+from process_engine.core.children import ChildOutcome
 from process_engine.core.config import ExecutionConfig
 from process_engine.core.evolve import EFFECTS, Evolution, apply, replay, restore
 from process_engine.core.failures import CODES, TRANSIENT, Failure
@@ -81,6 +82,9 @@ EXAMPLES = (
     e.ApprovalReminded(**ASKED, number=2),
     e.ApprovalEscalated(**ASKED, to=("group:board", "dan")),
     e.ApprovalExpired(**ASKED, action="approve"),
+    e.ChildStarted(**STEP, child_id="0def", process="research", version="2.1"),
+    e.ChildRecalled(**STEP, child_id="0def", failure=FAILURE),
+    e.ChildEnded(**STEP, child_id="0def", outcome=ChildOutcome.FAILED, usage=USAGE),
     e.StepCompleted(**STEP, output=Value([1, None, {"deep": 1.5}]), routes=("left", "right"), usage=USAGE),
     e.StepFailed(**STEP, failure=FAILURE, handled_by="mend", usage=USAGE),
     e.StepSkipped(**STEP, reason="error", failure=FAILURE, usage=USAGE),
@@ -128,6 +132,8 @@ def test_which_events_are_bookkeeping():
         "StepQueued",
         "AttemptStarted",
         "StepsReopened",
+        "ChildRecalled",
+        "ChildEnded",
     }
 
 

@@ -7,8 +7,10 @@ from decimal import Decimal
 import pytest
 from msgspec.structs import replace
 
+from process_engine.core import commands as c
 from process_engine.core import events as e
 from process_engine.core.approvals import Ruling
+from process_engine.core.children import ChildOutcome, Parent
 from process_engine.core.config import ExecutionConfig
 from process_engine.core.invariants import (
     ALL,
@@ -16,12 +18,15 @@ from process_engine.core.invariants import (
     BrokenInvariant,
     approvals_bind,
     check,
+    children_agree,
+    children_bind,
     starts_are_kept,
 )
-from process_engine.core.results import Usage
+from process_engine.core.results import Completed, Usage
 from process_engine.core.state import Snapshot, StepStatus
-from process_engine.core.values import Value
-from process_engine.testing.drawing import approval, gateway, timer
+from process_engine.core.values import NULL, Value
+from process_engine.ids import StepId
+from process_engine.testing.drawing import approval, gateway, sub_process, timer
 from process_engine.testing.executions import execution_of
 
 
@@ -288,3 +293,132 @@ def test_a_request_of_the_visit_before_counts_no_more():
     kept.remove([event for event in kept if isinstance(event, e.ApprovalDecided)][1])
 
     unbound("I3", changed(story, events=kept), "with 0 approvals")
+
+
+# ---------------------------------------------------------------- sub-processes
+
+
+def called_story(**keys: object):
+    return execution_of("call -> b", call=sub_process("child", **keys)).started()
+
+
+def quarrel(audit: Audit, found: str) -> None:
+    """Parent and child do not fit in this history."""
+    with pytest.raises(BrokenInvariant, match=found) as broken:
+        children_bind(audit)
+    assert broken.value.number == "I11"
+
+
+def ended_story(outcome: ChildOutcome = ChildOutcome.COMPLETED) -> Audit:
+    return audit_of(called_story().child_ended("call", outcome))
+
+
+def test_true_histories_of_children_break_nothing():
+    for outcome in ChildOutcome:
+        check(ended_story(outcome))
+    check(audit_of(called_story().cancelled()))
+    check(audit_of(called_story().cancelled().child_ended("call")))
+    check(audit_of(called_story(wait=False).child_began("call")))
+    check(audit_of(called_story(timeout="5s").retried("call").child_ended("call")))
+
+
+def test_a_step_that_ends_otherwise_than_its_child():
+    quarrel(doctored(ended_story(), e.ChildEnded, outcome=ChildOutcome.FAILED), "completed while its child")
+    quarrel(without(ended_story(), e.ChildEnded, "call"), "completed while its child was None")
+    failed = ended_story(ChildOutcome.FAILED)
+    quarrel(doctored(failed, e.ChildEnded, outcome=ChildOutcome.COMPLETED), "failed, which completed")
+    quarrel(without(failed, e.ChildEnded, "call"), "failed before its child had ended")
+
+
+def test_a_step_that_completes_without_a_child_or_after_its_time():
+    quarrel(
+        without(audit_of(called_story(wait=False).child_began("call")), e.ChildStarted, "call"), "without"
+    )
+    story = audit_of(called_story(timeout="5s").retried("call").child_ended("call"))
+    failed = next(event for event in story.events if isinstance(event, e.StepFailed))
+    wrong = e.StepCompleted(**shared(failed), step_id="call", attempt=1, output=Value(1))
+    events = [wrong if event is failed else event for event in story.events]
+    quarrel(changed(story, events=events), "although its time was up")
+    quarrel(without(story, e.ChildRecalled, "call"), "timed out with its child")
+
+
+def test_a_child_that_is_another_or_a_second_one():
+    quarrel(doctored(ended_story(), e.ChildStarted, child_id="else"), "is not the child of")
+    quarrel(doubled(ended_story(), e.ChildStarted), "started twice")
+    again = {"max_attempts": 2, "retry_on": ["CHILD_FAILED"]}
+    run = called_story(retry=again).child_ended("call", ChildOutcome.FAILED).retried("call")
+    story = audit_of(run)
+    early = without(without(story, e.StepRetrying, "call"), e.ChildEnded, "call")
+    quarrel(early, "a second child beside the first")
+
+
+def test_an_end_that_is_told_twice_or_to_nobody():
+    quarrel(doubled(ended_story(), e.ChildEnded), "recorded twice")
+    quarrel(without(ended_story(), e.ChildStarted, "call"), "nobody waits for it")
+    story = audit_of(called_story(timeout="5s").retried("call").child_ended("call"))
+    quarrel(doctored(story, e.ChildRecalled, child_id="else"), "recalled, and nobody")
+
+
+def test_a_child_to_cancel_that_was_forgotten():
+    story = audit_of(called_story().cancelled())
+    forgetful = replace(story.stored.head, recalls=())
+    quarrel(changed(story, stored=replace(story.stored, head=forgetful)), "to cancel are")
+
+
+def test_after_the_end_only_the_ends_of_children_come():
+    story = audit_of(called_story().cancelled().child_ended("call"))
+    ALL["I6"](story)
+    broken("I6", changed(story, events=[*story.events, story.events[-2]]))
+
+
+def family(outcome: ChildOutcome = ChildOutcome.COMPLETED):
+    """The histories of a parent and its child that agree."""
+    usage = Usage(cost=Decimal("0.1"), other_tokens=3)
+    parent = called_story()
+    id = parent.child("call")
+    link = Parent(parent.execution.id, StepId("call"), 1, 1)
+    child = execution_of("a").obeys(
+        c.StartExecution(execution_id=id, input=NULL, parent=link, correlation_id="e1")
+    )
+    end = c.RecordResult(
+        execution_id=id,
+        step_id=StepId("a"),
+        visit=1,
+        attempt=1,
+        result=Completed(1, usage=Usage(cost=Decimal("0.1"), input_tokens=3)),
+    )
+    child = child.obeys(end)
+    ended = parent.child_ended("call", outcome, usage=usage)
+    return {parent.execution.id: list(ended.history), id: list(child.history)}, id
+
+
+def disagree(histories, found: str, *, settled: bool = False) -> None:
+    with pytest.raises(BrokenInvariant, match=found):
+        children_agree(histories, settled=settled)
+
+
+def test_parent_and_child_that_agree():
+    histories, _ = family()
+
+    children_agree(histories, settled=True)
+
+
+def test_parent_and_child_that_do_not_agree():
+    histories, id = family()
+    disagree(family(ChildOutcome.FAILED)[0], "its parent says failed")
+    disagree({"e1": histories["e1"]}, "its parent says completed")
+    disagree(family(ChildOutcome.REFUSED)[0], "its parent says refused")
+    disagree({id: histories[id]}, "which knows nothing of it")
+    first = histories[id][0]
+    stray = [replace(first, correlation_id="other"), *histories[id][1:]]
+    disagree({**histories, id: stray}, "of another tree")
+    moved = [replace(first, parent=replace(first.parent, attempt=2)), *histories[id][1:]]
+    disagree({**histories, id: moved}, "and that was")
+    untold = [event for event in histories["e1"] if not isinstance(event, e.ChildEnded)]
+    children_agree({**histories, "e1": untold})
+    disagree({**histories, "e1": untold}, "was never told", settled=True)
+    cheap = [
+        replace(event, usage=Usage()) if isinstance(event, e.ChildEnded) else event
+        for event in histories["e1"]
+    ]
+    disagree({**histories, "e1": cheap}, "its parent paid")

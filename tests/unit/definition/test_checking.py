@@ -868,12 +868,12 @@ def test_what_could_not_be_read_causes_no_problems_of_its_own():
     text = """\
     steps:
       - {id: Big, type: timer, delay: soon}
-      - {id: later, type: sub_process, title: x}
+      - {id: later, type: lator, title: x}
       - {id: a, type: agent_task, message: "{{ steps.later.output }}", depends_on: [Big, later]}
       - {id: g, type: gateway, routes: nowhere}
     """
 
-    assert codes(text) == ["P107", "P106", "P109", "P103"]
+    assert codes(text) == ["P107", "P106", "P108", "P103"]
 
 
 def test_a_definition_made_in_code_is_checked_without_places():

@@ -18,6 +18,7 @@ from process_engine.definition.document import (
     ProcessDefinition,
     RetryPolicy,
     Step,
+    SubProcess,
     Timer,
     Transform,
     WaitForEvent,
@@ -56,6 +57,7 @@ FULL = {
             "reminders": ["4h"],
             "on_reject": "continue",
         },
+        {"id": "call", "type": "sub_process", "process": "other", "version": 2, "output_key": "n"},
         {
             "id": "tell",
             "type": "notification",
@@ -91,6 +93,7 @@ def test_each_type_word_leads_to_its_own_class(full: ProcessDefinition):
         Gateway,
         Timer,
         HumanApproval,
+        SubProcess,
         Notification,
         WaitForEvent,
         Transform,
@@ -119,10 +122,12 @@ def test_an_approval_escalates_to_one_or_to_several(full: ProcessDefinition):
 
 
 def test_expressions_of_the_other_types_are_found(full: ProcessDefinition):
-    places = {step.id: {site.path[0] for site in step.expressions()} for step in full.steps[-4:]}
+    places = {step.id: {site.path[0] for site in step.expressions()} for step in full.steps[-5:]}
 
     assert places == {
+        "call": {"input"},
         "ask": {"description", "title", "assignees"},
+        "call": {"input"},
         "tell": {"message", "subject", "recipients"},
         "paid": {"event", "match"},
         "shape": {"value"},

@@ -152,18 +152,6 @@ def test_faults_of_a_step(step: str, code: str, message: str):
     assert "[type=" not in problem.message
 
 
-@pytest.mark.parametrize("kind", ["sub_process"])
-def test_a_type_of_the_language_that_is_not_run_yet_is_not_unknown(kind: str):
-    problem = only(HEAD + f"  - {{id: a, type: {kind}, title: x}}\n")
-
-    assert problem.code == "P109"
-    assert f"`{kind}` belongs to the language, but this version does not run it yet" in problem.message
-
-
-def test_common_keys_of_a_step_of_a_later_type_are_checked_all_the_same():
-    assert codes(HEAD + "  - {id: a, type: sub_process, timeout: soon}\n") == ["P109", "P106"]
-
-
 def test_triggers_other_than_manual_are_not_run_yet():
     text = HEAD + STEP + "triggers: [{id: m, type: manual}, {id: w, type: webhook}, {id: x, type: wbhook}]\n"
 

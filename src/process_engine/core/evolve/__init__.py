@@ -13,6 +13,7 @@ from types import MappingProxyType
 from process_engine.core import events as e
 from process_engine.core.edges import tally_all
 from process_engine.core.evolve.approval_events import APPROVAL_EVENTS
+from process_engine.core.evolve.child_events import CHILD_EVENTS
 from process_engine.core.evolve.evolution import Effects, Evolution
 from process_engine.core.evolve.process_events import PROCESS_EVENTS
 from process_engine.core.evolve.step_events import STEP_EVENTS
@@ -23,7 +24,9 @@ from process_engine.errors import InternalError
 
 __all__ = ["EFFECTS", "Evolution", "apply", "replay", "restore"]
 
-EFFECTS: Effects = MappingProxyType({**PROCESS_EVENTS, **STEP_EVENTS, **APPROVAL_EVENTS, **WAIT_EVENTS})
+EFFECTS: Effects = MappingProxyType(
+    {**PROCESS_EVENTS, **STEP_EVENTS, **APPROVAL_EVENTS, **WAIT_EVENTS, **CHILD_EVENTS}
+)
 """What every kind of event does."""
 
 

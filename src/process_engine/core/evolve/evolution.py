@@ -10,6 +10,7 @@ from typing import cast
 from msgspec.structs import replace
 
 from process_engine.core import events as e
+from process_engine.core.children import Recall
 from process_engine.core.edges import add_edge, edge_state, tally_edges
 from process_engine.core.mailbox import NOTHING_RECEIVED
 from process_engine.core.plan import Plan
@@ -55,6 +56,7 @@ class Evolution:
         "pause_reason",
         "plan",
         "queue",
+        "recalls",
         "received",
         "running",
         "sequence",
@@ -90,6 +92,7 @@ class Evolution:
         self.outputs = head.outputs
         self.deadline = head.deadline
         self.input = head.input
+        self.recalls = head.recalls
         self.cost = head.cost
         self.tokens = head.tokens
         self.received = head.received
@@ -113,6 +116,7 @@ class Evolution:
         self.outputs: Value | None = None
         self.deadline: datetime | None = None
         self.input: Value | None = None
+        self.recalls: tuple[Recall, ...] = ()
         self.cost = Decimal(0)
         self.tokens = 0
         self.received = NOTHING_RECEIVED
@@ -146,6 +150,7 @@ class Evolution:
             outputs=self.outputs,
             deadline=self.deadline,
             input=self.input,
+            recalls=self.recalls,
             cost=self.cost,
             tokens=self.tokens,
             received=self.received,
@@ -184,6 +189,11 @@ class Evolution:
             self._settle_edges(step_id, new)
         elif before in SETTLED:
             self.unsettled += 1
+
+    def put_step(self, step_id: StepId, new: StepState) -> None:
+        """Keep something else about a step, whose status stays as it is."""
+        self.steps[step_id] = new
+        self.changed[step_id] = None
 
     def _leave_queue(self, step_id: StepId) -> None:
         if self.queue[0] == step_id:
@@ -242,6 +252,7 @@ def _new_visit(old: StepState) -> StepState:
         visit=old.visit + 1,
         output=old.output,
         has_output=old.has_output,
+        child=old.child,
         cost=old.cost,
         tokens=old.tokens,
     )
@@ -256,6 +267,7 @@ def _same_visit(old: StepState) -> StepState:
         request=old.request,
         interruptions=old.interruptions,
         forgiven=old.attempt - old.interruptions,
+        child=old.child,
         cost=old.cost,
         tokens=old.tokens,
         progress=old.progress,

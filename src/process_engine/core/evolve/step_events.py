@@ -8,9 +8,17 @@ from typing import cast
 from msgspec.structs import replace
 
 from process_engine.core import events as e
+from process_engine.core.children import Recall
 from process_engine.core.evolve.evolution import Effect, Effects, Evolution
 from process_engine.core.results import NO_USAGE, Usage
-from process_engine.core.state import COMPLETED, RUNNING, UNTOUCHED, StepState, StepStatus
+from process_engine.core.state import (
+    COMPLETED,
+    RUNNING,
+    UNTOUCHED,
+    StepState,
+    StepStatus,
+    waits_for_child,
+)
 from process_engine.core.values import Value
 
 
@@ -33,6 +41,7 @@ def _step_started(evolution: Evolution, event: e.StepStarted) -> None:
         request=event.request,
         output=state.output,
         has_output=state.has_output,
+        child=state.child,
         cost=state.cost,
         tokens=state.tokens,
         progress=state.progress,
@@ -96,6 +105,7 @@ def _settled(
         agent=state.agent,
         output=output,
         has_output=True,
+        child=state.child,
         routes=routes,
         cost=state.cost if usage is NO_USAGE else state.cost + usage.cost,
         tokens=state.tokens if usage is NO_USAGE else state.tokens + usage.tokens,
@@ -149,6 +159,10 @@ def _step_cancelled(evolution: Evolution, event: e.StepCancelled) -> None:
         queued=0,
     )
     evolution.set_step(event.step_id, cancelled)
+    child = state.child
+    if child is not None and waits_for_child(state, child.id):
+        recall = Recall(child.id, event.step_id, state.visit, state.attempt, event.timestamp)
+        evolution.recalls = (*evolution.recalls, recall)
 
 
 def _steps_reopened(evolution: Evolution, event: e.StepsReopened) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from process_engine.core.invariants.audit import Audit, BrokenInvariant
+from process_engine.core.invariants.children import child_agrees, children_agree, children_bind
 from process_engine.core.invariants.history import (
     costs_add_up,
     nothing_starts_after_the_end,
@@ -30,6 +31,9 @@ __all__ = [
     "BrokenInvariant",
     "approvals_bind",
     "check",
+    "child_agrees",
+    "children_agree",
+    "children_bind",
     "costs_add_up",
     "edges_allow_starts",
     "edges_are_derived",
@@ -69,10 +73,11 @@ ALL: Mapping[str, Callable[[Audit], None]] = MappingProxyType(
         "I8": timers_end_once,
         "I8b": events_are_taken_once,
         "I9": slots_hold,
+        "I11": children_bind,
         "I13": costs_add_up,
     }
 )
-"""Every invariant of one execution; I10 compares a store with what callers were told."""
+"""Every invariant of one execution; I10 and `children_agree` look at a whole store."""
 
 
 def check(audit: Audit) -> None:

@@ -5,11 +5,12 @@ One function for each rule, grouped by theme; each yields problems of its own co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from process_engine.definition.checking import (
     approval_rules,
     channel_rules,
+    child_rules,
     event_rules,
     expression_rules,
     gateway_rules,
@@ -75,6 +76,9 @@ RULES: tuple[Rule, ...] = (
     approval_rules.waved_through,
     approval_rules.unread_rejections,
     approval_rules.without_meaning,
+    child_rules.known_processes,
+    child_rules.endless_calls,
+    child_rules.too_deep,
     channel_rules.ways,
     channel_rules.known,
     channel_rules.needs,
@@ -91,15 +95,17 @@ def check(
     document: ParsedDocument | ProcessDefinition,
     *,
     agents: Collection[str] | None = None,
+    processes: Mapping[str, ProcessDefinition] | None = None,
     channels: Collection[str] | None = None,
 ) -> list[Problem]:
     """All problems that the rules find, in reading order; those of parsing are not repeated.
 
     Of a document that has errors, what could be understood is checked, without asking for what is missing
     only because it could not be read. Each rule tells at most `MAX_PROBLEMS_OF_A_RULE` and then says so.
-    `agents` and `channels` are the names the configuration knows; None: not looked at.
+    `agents` and `channels` are the names the configuration knows, `processes` the others that its steps may
+    run, by name; None: not looked at.
     """
-    context = _context(document, agents, channels)
+    context = _context(document, agents, processes, channels)
     if context is None:
         return []
     found = [problem for rule in RULES for problem in _told_by(rule, context)]
@@ -123,13 +129,21 @@ def _told_by(rule: Rule, context: Context) -> Iterator[Problem]:
 def _context(
     document: ParsedDocument | ProcessDefinition,
     agents: Collection[str] | None,
+    processes: Mapping[str, ProcessDefinition] | None,
     channels: Collection[str] | None,
 ) -> Context | None:
     if isinstance(document, ProcessDefinition):
-        return Context(document, agents, channels=channels)
+        return Context(document, agents, processes=processes, channels=channels)
     if document.draft is None:
         return None
-    return Context(document.draft, agents, document.positions, document.faulty, channels)
+    return Context(
+        document.draft,
+        agents,
+        positions=document.positions,
+        faulty=document.faulty,
+        processes=processes,
+        channels=channels,
+    )
 
 
 def _follows(problem: Problem, context: Context) -> bool:
@@ -142,8 +156,10 @@ def load_definition(
     filename: str = "process.yaml",
     agents: Collection[str] | None = None,
     channels: Collection[str] | None = None,
+    processes: Mapping[str, ProcessDefinition] | None = None,
 ) -> tuple[ProcessDefinition | None, list[Problem]]:
     """Read and check a process; the definition is None where a problem of level error was found."""
     parsed = parse(text, filename=filename)
-    problems = [*in_reading_order([*parsed.problems, *check(parsed, agents=agents, channels=channels)])]
+    checked = check(parsed, agents=agents, channels=channels, processes=processes)
+    problems = [*in_reading_order([*parsed.problems, *checked])]
     return (None if has_errors(problems) else parsed.definition), problems

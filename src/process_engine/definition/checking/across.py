@@ -49,5 +49,5 @@ def _problem(
     document: ParsedDocument, code: str, level: Level, path: Path, message: str, suggestion: str
 ) -> Problem:
     assert document.definition is not None
-    context = Context(document.definition, None, document.positions)
+    context = Context(document.definition, positions=document.positions)
     return context.problem(code, level, path, message, suggestion).in_file(document.filename)

@@ -10,6 +10,7 @@ from process_engine.definition.document import (
     Escalation,
     HumanApproval,
     Step,
+    SubProcess,
     Transform,
     WaitForEvent,
 )
@@ -131,6 +132,9 @@ def _idle_settings(step: Step) -> Iterator[tuple[str, str]]:
     if isinstance(step, HumanApproval):
         why = "people are asked once, and `reminders` ask again"
         yield from ((key, why) for key in ("retry", "on_interrupt") if key in given)
+    elif isinstance(step, SubProcess):
+        if "on_interrupt" in given:
+            yield "on_interrupt", "its child is an execution of its own, whose steps say that for themselves"
     elif isinstance(step, Transform):
         why = "a value is made at once, and would be the same again"
         yield from ((key, why) for key in ("retry", "on_interrupt", "timeout") if key in given)

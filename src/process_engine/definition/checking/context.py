@@ -46,6 +46,7 @@ class Context:
 
     definition: ProcessDefinition
     agents: Collection[str] | None = None
+    processes: Mapping[str, ProcessDefinition] | None = None
     positions: Positions | None = None
     faulty: frozenset[Path] = field(default_factory=frozenset[Path])
     channels: Collection[str] | None = None

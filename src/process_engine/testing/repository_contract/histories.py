@@ -12,6 +12,7 @@ import msgspec
 
 from process_engine.core import commands as c
 from process_engine.core.approvals import Ruling
+from process_engine.core.children import ChildOutcome
 from process_engine.core.decide import transition
 from process_engine.core.mailbox import NewEvent, PublishedEvent
 from process_engine.core.plan import Plan, compile_plan
@@ -23,6 +24,7 @@ from process_engine.core.work import WorkItem, WorkKind
 from process_engine.definition.document import ProcessDefinition
 from process_engine.errors import CommandRejected
 from process_engine.ids import ExecutionId, StepId
+from process_engine.runtime.children import child_of
 from process_engine.testing.random_processes import random_process
 from process_engine.testing.repository_contract.samples import NOON, owed
 
@@ -73,6 +75,25 @@ _ASKING: Mapping[str, object] = {
 }
 
 
+# Sub-processes that end in every way, whose time is up, and that nobody waits for.
+_CALLING: Mapping[str, object] = {
+    "name": "calling",
+    "steps": [
+        {"id": "z", "type": "sub_process", "process": "child", "input": "{{ input }}", "timeout": "10s"},
+        {"id": "b", "type": "sub_process", "process": "child", "version": 2, "wait": False},
+        {
+            "id": "m-1",
+            "type": "sub_process",
+            "process": "child",
+            "output_key": "n",
+            "timeout": "60s",
+            "retry": {"max_attempts": 3, "retry_on": ["CHILD_FAILED"]},
+            "on_error": "skip_step",
+        },
+    ],
+}
+
+
 class Batch:
     """Transitions that belong into one commit, each decided on top of those before it."""
 
@@ -106,7 +127,8 @@ class Author:
         self.definitions = [
             ProcessDefinition.model_validate(_TIES),
             ProcessDefinition.model_validate(_ASKING),
-            *(random_process(rng, f"p{n}") for n in range(_RANDOM_PROCESSES)),
+            ProcessDefinition.model_validate(_CALLING),
+            *(random_process(rng, f"p{n // 2}") for n in range(_RANDOM_PROCESSES)),
         ]
         self.plans: dict[str, Plan] = {one.content_hash: compile_plan(one) for one in self.definitions}
         self.committed: dict[ExecutionId, Execution] = {}
@@ -146,7 +168,11 @@ class Author:
 
     def _next(self, batch: Batch) -> Transition | None:
         alive = [id for id, one in batch.executions.items() if not one.status.is_final]
-        ended = [id for id, one in batch.executions.items() if one.status is ExecutionStatus.FAILED]
+        ended = [
+            id
+            for id, one in batch.executions.items()
+            if one.status is ExecutionStatus.FAILED or (one.status.is_final and one.head.recalls)
+        ]
         room = len(alive) < (_MANY_OPEN if len(batch.executions) < MANY_EXECUTIONS else _FEW_OPEN)
         if room and (not alive or self.rng.random() < 0.4):
             return self._begin(batch)
@@ -157,7 +183,7 @@ class Author:
     def _begin(self, batch: Batch) -> Transition | None:
         self._made += 1
         id = ExecutionId(f"{self.rng.choice((PREFIXES[0], self.rng.choice(PREFIXES)))}{self._made:03}")
-        definition = self.rng.choice((*self.definitions[:2], self.rng.choice(self.definitions)))
+        definition = self.rng.choice((*self.definitions[:3], self.rng.choice(self.definitions)))
         plan = self.plans[definition.content_hash]
         value, blobs = pack(self._input())
         hold = self._wish == "held" or self.rng.random() < 0.1
@@ -201,7 +227,10 @@ class Author:
                 return c.PauseExecution(execution_id=execution.id, by="ann")
             return self._decision(execution.id, self.rng.choice(asking))
         if work and self.rng.random() < 0.75:
-            return self._done(work[self.rng.choice(sorted(work))])
+            item = work[self.rng.choice(sorted(work))]
+            if item.kind is WorkKind.RECALL or (item.kind is WorkKind.CHILD and self.rng.random() < 0.7):
+                return self._child(execution, item)
+            return self._done(item)
         id = execution.id
         kinds: tuple[Callable[[], c.AnyCommand], ...] = (
             lambda: c.PauseExecution(execution_id=id, by="ann"),
@@ -228,6 +257,27 @@ class Author:
         value, blobs = pack(self._input())
         return c.RetryStep(execution_id=id, input=value, blobs=blobs)
 
+    def _child(self, execution: Execution, item: WorkItem) -> c.AnyCommand:
+        """A child began, or ended in one way or another."""
+        id, child = execution.id, child_of(item)
+        steps = [recall.step_id for recall in execution.head.recalls if recall.id == child]
+        step = steps[0] if steps else StepId(item.key)
+        if self.rng.random() < 0.2:
+            return c.ChildBegan(execution_id=id, step_id=step, child_id=child)
+        outcome = self.rng.choice(list(ChildOutcome))
+        outputs = Value({"n": self.rng.choice(_ODD_OUTPUTS)}) if self.rng.random() < 0.8 else Value({})
+        return c.ChildFinished(
+            execution_id=id,
+            step_id=step,
+            child_id=child,
+            outcome=outcome,
+            outputs=outputs if outcome is ChildOutcome.COMPLETED else NULL,
+            message=self.rng.choice((None, "nein – 不")),
+            usage=Usage(
+                Decimal(self.rng.randint(0, 99)) / Decimal(10**6), other_tokens=self.rng.randint(0, 9)
+            ),
+        )
+
     def _done(self, item: WorkItem) -> c.AnyCommand:
         id, visit, attempt = item.execution_id, item.visit, item.attempt
         if item.due is not None:
@@ -237,8 +287,10 @@ class Author:
                 return c.ReachDeadline(execution_id=id, grace=item.kind is WorkKind.GRACE)
             case WorkKind.EVENT if item.due is None or self.rng.random() < 0.7:
                 return self._delivery(item)
-            case WorkKind.TIMER | WorkKind.RETRY | WorkKind.APPROVAL | WorkKind.EVENT:
+            case WorkKind.TIMER | WorkKind.RETRY | WorkKind.APPROVAL | WorkKind.EVENT | WorkKind.CHILD:
                 return c.WakeStep(execution_id=id, step_id=StepId(item.key), visit=visit, attempt=attempt)
+            case WorkKind.RECALL:
+                raise AssertionError("a child that is recalled ends, nothing else")
             case WorkKind.ATTEMPT:
                 step = StepId(item.key)
                 if self.rng.random() < 0.1:

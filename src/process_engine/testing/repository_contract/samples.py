@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from process_engine.core import events as e
 from process_engine.core.approvals import Decision, Request, Ruling
+from process_engine.core.children import Child, ChildOutcome, Parent, Recall
 from process_engine.core.commands import CancelExecution
 from process_engine.core.config import ExecutionConfig
 from process_engine.core.events import Event, ExecutionCreated, StepStarted, Waiting
@@ -82,6 +83,7 @@ def created(id: str, *, process: str = "content", input: object = None) -> Execu
         input=Value(input),
         config=ExecutionConfig(max_concurrent_steps=3, default_step_timeout=1.5),
         started_by="ann",
+        parent=Parent(ExecutionId("above"), StepId("call"), 2, 3, depth=4, waits=False, item=5),
     )
 
 
@@ -206,6 +208,7 @@ def full_execution(id: str) -> Execution:
         event="paid",
         queued=4,
         approval=request("r1", decisions=(DECISION,)),
+        child=Child(ExecutionId("c1"), recalled=failure),
         cost=Decimal("0.000000000000000001"),
         tokens=7,
         progress={"told": ["ann", 2**70]},
@@ -222,6 +225,7 @@ def full_execution(id: str) -> Execution:
         outputs=Value([1.5, None, {"deep": [True]}]),
         deadline=NOON,
         input=Value({"topic": "the moon"}),
+        recalls=(Recall(ExecutionId("c2"), StepId("slow"), 1, 2, NOON),),
         cost=Decimal("12345678901234567890.123"),
         tokens=9,
         received=Received((3, 7), 2),
@@ -237,7 +241,7 @@ def full_execution(id: str) -> Execution:
 def every_event(id: str) -> tuple[Event, ...]:
     """One event of every type, each with every field set, in sequence."""
     failure = Failure("AGENT_ERROR", "no", "a")
-    usage = Usage(Decimal("0.1"), 10, 20)
+    usage = Usage(Decimal("0.1"), 10, 20, 30)
     base: dict[str, Any] = {
         "execution_id": ExecutionId(id),
         "timestamp": NOON,
@@ -287,6 +291,9 @@ def every_event(id: str) -> tuple[Event, ...]:
         (e.ApprovalReminded, step | {"approval_id": "r1", "number": 2}),
         (e.ApprovalEscalated, step | {"approval_id": "r1", "to": ("group:board",)}),
         (e.ApprovalExpired, step | {"approval_id": "r1", "action": "skip"}),
+        (e.ChildStarted, step | {"child_id": "c1", "process": "other", "version": "2"}),
+        (e.ChildRecalled, step | {"child_id": "c1", "failure": failure}),
+        (e.ChildEnded, step | {"child_id": "c1", "outcome": ChildOutcome.FAILED, "usage": usage}),
         (e.StepCompleted, step | {"output": Value("é"), "routes": ("x",), "usage": usage}),
         (
             e.StepFailed,
