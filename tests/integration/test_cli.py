@@ -159,6 +159,7 @@ def test_a_completed_run_prints_one_document(terminal):
         "version": "1.2",
         "status": "completed",
         "pause_reason": None,
+        "parent": None,
         "input": {"name": "Eve", "times": 2},
         "outputs": {"greeting": "Hello Eve", "times": 2},
         "error": None,
@@ -174,6 +175,7 @@ def test_a_completed_run_prints_one_document(terminal):
         "error": None,
         "reason": None,
         "approval": None,
+        "execution_id": None,
     }
     assert (never["status"], never["reason"], never["attempts"]) == ("skipped", "condition_false", 0)
 

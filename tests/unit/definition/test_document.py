@@ -125,7 +125,6 @@ def test_expressions_of_the_other_types_are_found(full: ProcessDefinition):
     places = {step.id: {site.path[0] for site in step.expressions()} for step in full.steps[-5:]}
 
     assert places == {
-        "call": {"input"},
         "ask": {"description", "title", "assignees"},
         "call": {"input"},
         "tell": {"message", "subject", "recipients"},
