@@ -89,7 +89,7 @@ MUST_HAPPEN = (
             "mail",
             "open",
             "open_executions",
-            "publish",
+            "post",
             "save_definition",
             "timers",
             "waits",

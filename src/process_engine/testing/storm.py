@@ -303,7 +303,7 @@ class Storm:
         overtaken = process is not self.owner and operation.name in (
             COMMIT,
             "answer",
-            "publish",
+            "post",
             "clear_mail",
         )
         before = self.judge.fingerprint() if overtaken else b""
