@@ -14,6 +14,8 @@ TOOLS = Tools(
     engine="process_engine.app:ExecutionEngine",
     agent_process="process_engine.testing.agent_process:start_agent_process",
     process_tests="process_engine.testing.trial:try_tests",
+    dry_runs="process_engine.testing.dry_run:dry_run_file",
+    sample_coverage="process_engine.testing.coverage:cover_file",
 )
 
 

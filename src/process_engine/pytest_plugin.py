@@ -64,7 +64,7 @@ class ProcessTestItem(pytest.Item):
 
         read = self._read
         test = read.tests.tests[self._number]
-        trial = asyncio.run(try_process(read.definition, test, read.tests.given))
+        trial = asyncio.run(try_process(read.definition, test, read.tests.given, read.parts))
         if not trial.passed:
             raise Mismatch("\n".join(trial.mismatches))
 

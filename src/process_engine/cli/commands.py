@@ -219,6 +219,36 @@ _command(
     options.driving,
 )
 _command(
+    "dry-run",
+    "dry_running:dry_run",
+    "Agents answer what a file says, else something made up that fits; people decide at once, waits are over "
+    "at once, nobody is told anything, and nothing is written. Told are the messages as they would be sent, "
+    "and what each gateway saw.",
+    options.file,
+    options.fields,
+    options.document,
+    click.option(
+        "--answers",
+        type=options.FILE,
+        metavar="FILE",
+        help="What agents answer, with `agents` and `steps` as in a file of tests, or such a file.",
+    ),
+    click.option(
+        "--decide",
+        type=click.Choice(["approve", "reject", "nobody"]),
+        help="How people decide, wherever they are asked.  [default: as --answers says, else approve]",
+    ),
+    click.option(
+        "--coverage",
+        type=options.FILE,
+        metavar="FILE",
+        help="Carry out each sample, or test, of this file, and tell which steps and routes none reaches.",
+    ),
+    click.option("--strict", is_flag=True, help="With --coverage: exit code 1 if something is not reached."),
+    options.as_json,
+    options.no_color,
+)
+_command(
     "publish",
     "versioning:publish",
     "Name and version stand for this content, for good: the same again is no change, other content is "
@@ -441,6 +471,21 @@ _command(
 )
 
 # ---------------------------------------------------------------- set up
+
+_command(
+    "new",
+    "beginning:new",
+    "Writes FILE, named like the template if it is left out, and tests of it beside it; the process gets the "
+    "name of the file. Without TEMPLATE, tells which there are.",
+    click.argument(
+        "template", required=False, metavar="[TEMPLATE]", shell_complete=options.completed_by("templates")
+    ),
+    click.argument("file", required=False, type=options.FILE, metavar="[FILE]"),
+    click.option("--list", "listing", is_flag=True, help="Tell which templates there are."),
+    click.option("--force", is_flag=True, help="Replace files that are there."),
+    options.as_json,
+    options.no_color,
+)
 
 
 @commands.group(help=summary("agents"), short_help=summary("agents"))

@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem, ShellComplete, get_completion
 from process_engine.cli import outcomes
 from process_engine.cli.options import DATABASE
 from process_engine.cli.overview import PROGRAM
+from process_engine.cli.templates import template_names
 from process_engine.cli.tools import Tools
 from process_engine.repositories import connection as disk
 
@@ -88,6 +89,11 @@ def steps(given: Mapping[str, object], begin: str, statuses: Sequence[str]) -> C
 def files_or_executions(given: Mapping[str, object], begin: str, statuses: Sequence[str]) -> Completions:
     """Ids, and files where no id begins so: shells offer either the one or the other."""
     return executions(given, begin, statuses) or [CompletionItem(begin, type="file")]
+
+
+def templates(given: Mapping[str, object], begin: str, statuses: Sequence[str]) -> Completions:
+    """Names of templates."""
+    return [CompletionItem(name) for name in template_names() if name.startswith(begin)]
 
 
 def _read(given: Mapping[str, object], sql: str, begin: str) -> list[tuple[str, ...]]:

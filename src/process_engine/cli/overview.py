@@ -12,6 +12,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "run": "Run a process until it has ended.",
         "resume": "Go on with everything open in the store, or with one execution.",
         "retry": "Take a failed execution back, and go on where it failed.",
+        "dry-run": "Carry a process out without calling anybody, and tell every step.",
         "publish": "Publish versions of processes, which never change from then on.",
         "archive": "Take a published version out of use, or put it back.",
         "test": "Run the tests of processes, in virtual time and without calling anybody.",
@@ -37,6 +38,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "cancel": "End an execution now, also one that runs in another terminal.",
     },
     "Set up": {
+        "new": "Begin a process from a template.",
         "agents": "Check the agents that processes may call.",
         "doctor": "Check this machine, the store and the settings.",
         "schema": "Print the JSON Schema of processes, for editors.",

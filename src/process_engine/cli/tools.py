@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 from process_engine.cli.lazily import load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from process_engine.core.events import Event
+    from process_engine.definition.document import ProcessDefinition
     from process_engine.runtime.engine import Engine
     from process_engine.runtime.feed import EventBus
     from process_engine.runtime.ports import AgentGateway, Channels, ExecutionRepository
+    from process_engine.runtime.view import ProcessExecution
 
 
 class EngineFactory(Protocol):
@@ -90,12 +93,75 @@ class TriesTests(Protocol):
     def __call__(self, path: Path) -> Iterator[TriedTest]: ...
 
 
+class DryRun(Protocol):
+    """A process carried out without the world; `made_up` are the steps whose answers nobody had given."""
+
+    @property
+    def execution(self) -> ProcessExecution: ...
+    @property
+    def events(self) -> Sequence[Event]: ...
+    @property
+    def made_up(self) -> Sequence[str]: ...
+    @property
+    def remarks(self) -> Sequence[str]: ...
+
+
+class RunsDry(Protocol):
+    """Carries a process out without the world; `gather` makes the input of that in the file of answers."""
+
+    def __call__(
+        self,
+        process: Path,
+        definition: ProcessDefinition,
+        *,
+        answers: Path | None,
+        decide: str | None,
+        gather: Callable[[Mapping[str, object]], Mapping[str, object]],
+    ) -> DryRun: ...
+
+
+class SampleRun(Protocol):
+    """One sample carried out; `refused` says why it was not started."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def status(self) -> str | None: ...
+    @property
+    def path(self) -> Sequence[str]: ...
+    @property
+    def refused(self) -> str | None: ...
+
+
+class Coverage(Protocol):
+    """What the samples of a file reach; a route is (gateway, target)."""
+
+    @property
+    def runs(self) -> Sequence[SampleRun]: ...
+    @property
+    def steps(self) -> Sequence[str]: ...
+    @property
+    def routes(self) -> Sequence[tuple[str, str]]: ...
+    @property
+    def unreached_steps(self) -> Sequence[str]: ...
+    @property
+    def unreached_routes(self) -> Sequence[tuple[str, str]]: ...
+
+
+class Covers(Protocol):
+    """Carries out every sample, or test, of a file."""
+
+    def __call__(self, process: Path, definition: ProcessDefinition, samples: Path) -> Coverage: ...
+
+
 class Tools(NamedTuple):
     """The factories, each as `module:name`; a factory is loaded when it is first asked for."""
 
     engine: str
     agent_process: str
     process_tests: str
+    dry_runs: str
+    sample_coverage: str
 
     @property
     def make_engine(self) -> EngineFactory:
@@ -104,6 +170,14 @@ class Tools(NamedTuple):
     @property
     def try_tests(self) -> TriesTests:
         return cast("TriesTests", load(self.process_tests))
+
+    @property
+    def dry_run(self) -> RunsDry:
+        return cast("RunsDry", load(self.dry_runs))
+
+    @property
+    def cover(self) -> Covers:
+        return cast("Covers", load(self.sample_coverage))
 
     @property
     def start_agents(self) -> AgentsFactory:

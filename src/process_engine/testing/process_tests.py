@@ -19,13 +19,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal, Self, cast
+from typing import Annotated, Literal, Self, TypeVar, cast
 
 from pydantic import BeforeValidator, Field, StrictBool, StrictInt, ValidationError, model_validator
 
 from process_engine.core.failures import CODES
 from process_engine.definition.checking import load_definition
-from process_engine.definition.document import ProcessDefinition
+from process_engine.definition.document import ProcessDefinition, SubProcess
 from process_engine.definition.durations import Duration
 from process_engine.definition.faults import Fault, explain
 from process_engine.definition.parts import Document, Names
@@ -36,6 +36,10 @@ from process_engine.errors import DefinitionInvalid, NotFound
 # More in one file is no file that anybody reads.
 MAX_TESTS = 1_000
 MAX_ACTIONS = 1_000
+# Processes that one runs, together with those that they run.
+MAX_PARTS = 100
+
+Part = TypeVar("Part", bound=Document)
 
 VERBS = (
     "after",
@@ -235,6 +239,7 @@ class ReadTests:
         self.path = path
         self.tests = tests
         self.definition = definition
+        self.parts = parts_beside(path.parent / tests.process, definition)
         self._text = text
 
     def line_of(self, number: int) -> int:
@@ -249,17 +254,48 @@ def read_process_tests(path: Path) -> ReadTests:
         NotFound: there is no such file, or no such process.
         DefinitionInvalid: with every problem of the file, or of its process, and its place.
     """
-    text = load(_content(path, "tests"))
+    tests, text = read_part(path, ProcessTests, "tests")
+    return ReadTests(path, tests, read_process(path.parent / tests.process), text)
+
+
+def parts_beside(path: Path, definition: ProcessDefinition) -> tuple[ProcessDefinition, ...]:
+    """The processes that this one runs, and those that they run: in files of their names beside its own.
+
+    Those without such a file are left out. Each comes once, in the order in which they are found.
+
+    Raises:
+        NotFound: a file cannot be read.
+        DefinitionInvalid: one of them has errors.
+    """
+    found: dict[str, ProcessDefinition] = {definition.name: definition}
+    pending = [definition]
+    while pending and len(found) <= MAX_PARTS:
+        for step in pending.pop(0).steps:
+            if isinstance(step, SubProcess) and step.process not in found:
+                files = [path.with_name(f"{step.process}{suffix}") for suffix in (".yaml", ".yml")]
+                for file in filter(Path.is_file, files):
+                    found.setdefault(step.process, read_process(file))
+                    pending.append(found[step.process])
+    return tuple(found.values())[1:]
+
+
+def read_part(path: Path, kind: type[Part], what: str) -> tuple[Part, LoadedText]:
+    """What a file holds as one of our classes, and the text; `what` says what it should be.
+
+    Raises:
+        NotFound: there is no such file.
+        DefinitionInvalid: with every problem and its place.
+    """
+    text = load(_content(path, what))
     problems = [problem.in_file(str(path)) for problem in text.problems]
     if has_errors(problems):
         raise DefinitionInvalid(problems)
     try:
-        tests = ProcessTests.model_validate(text.value)
+        return kind.model_validate(text.value), text
     except ValidationError as error:
-        faults = explain(error.errors(include_url=False), text.value, ProcessTests, "")
+        faults = explain(error.errors(include_url=False), text.value, kind, "")
         told = [_placed(fault, text).in_file(str(path)) for fault in faults]
         raise DefinitionInvalid(in_reading_order(told)) from None
-    return ReadTests(path, tests, read_process(path.parent / tests.process), text)
 
 
 def read_process(path: Path) -> ProcessDefinition:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -30,6 +30,7 @@ from process_engine.testing.process_tests import (
     Given,
     ProcessTest,
     Then,
+    parts_beside,
     read_process,
     read_process_tests,
 )
@@ -38,7 +39,7 @@ from process_engine.testing.scripted_channels import ScriptedChannels
 
 # What is shown of a value: enough to see a difference, less than a page.
 SHOWN_CHARACTERS = 500
-_ID = ExecutionId("test")
+TEST_ID = ExecutionId("test")
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,15 @@ class Trial:
         return not self.mismatches
 
 
-async def try_process(definition: ProcessDefinition, test: ProcessTest, common: Given | None = None) -> Trial:
+async def try_process(
+    definition: ProcessDefinition,
+    test: ProcessTest,
+    common: Given | None = None,
+    parts: Iterable[ProcessDefinition] = (),
+) -> Trial:
     """Carry out a test from the beginning; `common` is what holds where the test says nothing.
+
+    `parts` are the processes that this one runs.
 
     Nothing is written, nobody is called, and time costs nothing: a wait of 30 days is over at once.
     """
@@ -70,15 +78,21 @@ async def try_process(definition: ProcessDefinition, test: ProcessTest, common: 
     clock = VirtualClock()
     agents = ScriptedAgents(clock, agents=given.agents, steps=given.steps)
     channels = ScriptedChannels()
-    engine = Engine(
+    async with engine_of_tests(clock, agents, channels) as engine:
+        for part in parts:
+            await engine.publish(part)
+        return await _Course(engine, clock, agents, channels).of(definition, test, given)
+
+
+def engine_of_tests(clock: VirtualClock, agents: ScriptedAgents, channels: ScriptedChannels) -> Engine:
+    """An engine, not entered yet, that keeps everything in memory; what it starts first is `TEST_ID`."""
+    return Engine(
         MemoryRepository(),
         built_in_handlers(agents, channels),
         clock=clock,
-        new_id=lambda: _ID,
+        new_id=lambda: TEST_ID,
         serve_inbox=False,
     )
-    async with engine:
-        return await _Course(engine, clock, agents, channels).of(definition, test, given)
 
 
 def try_file(
@@ -94,7 +108,8 @@ def try_file(
         pydantic.ValidationError: the test has.
     """
     test = ProcessTest.model_validate({"name": process.name, "given": given, "when": when, "then": then})
-    return asyncio.run(try_process(read_process(process), test))
+    definition = read_process(process)
+    return asyncio.run(try_process(definition, test, parts=parts_beside(process, definition)))
 
 
 @dataclass(frozen=True)
@@ -115,7 +130,7 @@ def try_tests(path: Path) -> Iterator[TriedTest]:
     """
     read = read_process_tests(path)
     for number, test in enumerate(read.tests.tests):
-        trial = asyncio.run(try_process(read.definition, test, read.tests.given))
+        trial = asyncio.run(try_process(read.definition, test, read.tests.given, read.parts))
         yield TriedTest(test.name, read.line_of(number), trial.mismatches)
 
 
@@ -150,25 +165,25 @@ class _Course:
         await self._go_on()
         for number, action in enumerate(test.when, 1):
             await self._act(number, action)
-        execution = await self._engine.run_until_settled(_ID)
+        execution = await self._engine.run_until_settled(TEST_ID)
         events = await self._engine.feed.read(limit=1_000_000)
         story = [entry.event for entry in events]
         # Sub-processes have stories of their own.
-        own = [event for event in story if event.execution_id == _ID]
+        own = [event for event in story if event.execution_id == TEST_ID]
         path = [event.step_id for event in own if isinstance(event, StepStarted)]
         skipped = [event.step_id for event in own if isinstance(event, StepSkipped)]
         for call in self._agents.unscripted:
             self._mismatches.append(
                 f"step {call.step} asked {call.agent}, and `given` says no answer: {_shown(call.message)}"
             )
-        waits = [one for one in await self._engine.explain(_ID) if one.execution_id is None]
+        waits = [one for one in await self._engine.explain(TEST_ID) if one.execution_id is None]
         notices = self._channels.notices
         course = _Observed(execution, path, skipped, self._agents.calls, notices, waits, self._began)
         self._mismatches += course.differences(test.then)
         return Trial(execution, path, skipped, self._agents.calls, story, self._mismatches)
 
     async def _go_on(self) -> None:
-        await self._engine.run_until_settled(_ID, wait_for_timers=False)
+        await self._engine.run_until_settled(TEST_ID, wait_for_timers=False)
 
     async def _act(self, number: int, action: Action) -> None:
         what = f"action {number} ({action.verb})"
@@ -194,7 +209,7 @@ class _Course:
 
     async def _decide(self, action: Action, step_id: str) -> None:
         await self._engine.decide_approval(
-            _ID,
+            TEST_ID,
             step_id,
             approve=action.approve is not None,
             by=action.by or "",
@@ -209,19 +224,19 @@ class _Course:
             case "delegate":
                 step_id, to = action.delegate or "", action.to or ""
                 return lambda: engine.delegate_approval(
-                    _ID, step_id, by=by or "", to=to, groups=action.groups, comment=action.comment
+                    TEST_ID, step_id, by=by or "", to=to, groups=action.groups, comment=action.comment
                 )
             case "publish":
                 return lambda: engine.publish_event(action.publish or "", action.payload, by=by)
             case "cancel":
-                return lambda: engine.cancel(_ID, reason=action.cancel, by=by)
+                return lambda: engine.cancel(TEST_ID, reason=action.cancel, by=by)
             case "pause":
-                return lambda: engine.pause(_ID, reason=action.pause, by=by)
+                return lambda: engine.pause(TEST_ID, reason=action.pause, by=by)
             case "resume":
-                return lambda: engine.resume(_ID, by=by)
+                return lambda: engine.resume(TEST_ID, by=by)
             case "retry":
                 step = action.retry if isinstance(action.retry, str) else None
-                return lambda: engine.retry(_ID, from_step=step, input=action.input, by=by)
+                return lambda: engine.retry(TEST_ID, from_step=step, input=action.input, by=by)
             case _:
                 raise AssertionError(f"nothing carries out {action.verb}")
 
