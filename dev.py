@@ -37,7 +37,11 @@ ONCE = (
     "tests/fuzz",
     "tests/integration",
     "tests/proof",
+    "tests/templates",
     "tests/unit/benchmarks",
+    "tests/unit/channels",
+    "tests/unit/cli",
+    "tests/unit/testing",
 )
 OTHERS = ROOT / ".venvs"
 OWN_UV = ROOT / ".uv"

@@ -24,6 +24,8 @@ MAX_DEPTH = 16
 # A schema may ask for any number of items and characters.
 MAX_ITEMS = 100
 MAX_CHARACTERS = 10_000
+# Parts of one value: a schema of ten references to itself would have millions at that depth.
+MAX_PARTS = 10_000
 
 _FORMATS: Mapping[str, str] = {
     "date": "2026-01-01",
@@ -79,9 +81,11 @@ class _Maker:
 
     def __init__(self, root: Schema) -> None:
         self._root = root
+        self._parts = 0
 
     def value(self, schema: object, whose: str, depth: int) -> object:
-        if not isinstance(schema, Mapping) or depth > MAX_DEPTH:
+        self._parts += 1
+        if not isinstance(schema, Mapping) or depth > MAX_DEPTH or self._parts > MAX_PARTS:
             return f"({whose})"
         plain = self._resolved(cast("Schema", schema), depth)
         for key in ("const", "default"):

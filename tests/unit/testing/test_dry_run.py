@@ -90,6 +90,7 @@ def test_where_anybody_may_decide_somebody_does():
 
 def test_where_nobody_is_left_to_decide_it_is_told_and_the_deadline_passes():
     alone = LONG.replace('[ann, bob, "group:legal"], required_approvals: 4', "[ann]")
+    alone += "  - {id: meanwhile, type: timer, delay: 25h}\n"
 
     run = carried_out(alone, started_by="ann")
 
@@ -238,3 +239,30 @@ tests:
 
     assert found.runs[0].path == ["size", "ask", "answer", "refuse"]
     assert found.unreached_routes == [("size", "pay"), ("answer", "pay")]
+
+
+def test_every_route_that_was_taken_counts_and_sub_processes_do_not(tmp_path):
+    (tmp_path / "inner.yaml").write_text(
+        "name: inner\nsteps: [{id: b, type: transform, value: 1}]\n", encoding="utf-8"
+    )
+
+    found = covered(
+        tmp_path,
+        """
+name: outer
+steps:
+  - {id: part, type: sub_process, process: inner}
+  - id: ways
+    type: gateway
+    gateway_type: inclusive
+    depends_on: part
+    routes: [{condition: "true", target: a}, {condition: "true", target: c}, {condition: "false", target: b}]
+  - {id: a, type: transform, value: 1}
+  - {id: b, type: transform, value: 1}
+  - {id: c, type: transform, value: 1}
+""",
+        "samples: [{input: {}}]",
+    )
+
+    assert found.runs[0].path == ["part", "ways", "a", "c"]
+    assert (found.unreached_steps, found.unreached_routes) == (["b"], [("ways", "b")])

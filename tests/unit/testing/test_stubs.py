@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from process_engine.definition.checking import load_definition
 from process_engine.definition.document import ProcessDefinition
-from process_engine.testing.stubs import MAX_ITEMS, Stubs, fits, fitting
+from process_engine.testing.stubs import MAX_DEPTH, MAX_ITEMS, Stubs, fits, fitting
 
 SCHEMAS = {
     "kinds": {
@@ -50,6 +52,10 @@ SCHEMAS = {
         "required": ["size"],
         "properties": {"size": {"$ref": "#/$defs/size"}},
     },
+    "itself at once": {
+        "$defs": {"node": {"type": "object", "properties": {"below": {"$ref": "#/$defs/node"}}}},
+        "$ref": "#/$defs/node",
+    },
     "itself": {
         "$defs": {
             "node": {
@@ -89,6 +95,23 @@ def test_a_schema_that_asks_for_a_library_gets_a_shelf():
 
     assert isinstance(value, list)
     assert len(value) == MAX_ITEMS
+
+
+def test_a_schema_of_many_references_to_itself_gets_a_small_value():
+    schema = {
+        "$defs": {
+            "node": {"type": "object", "properties": {f"p{n}": {"$ref": "#/$defs/node"} for n in range(9)}}
+        },
+        "$ref": "#/$defs/node",
+    }
+
+    assert len(json.dumps(fitting(schema))) < 10_000_000
+    assert depth(fitting(SCHEMAS["itself"])) < MAX_DEPTH
+
+
+def depth(value: object) -> int:
+    below = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(depth, below), default=0)
 
 
 def test_what_no_one_can_make_up_is_known_not_to_fit():
