@@ -36,6 +36,23 @@ def chain(length: int) -> ProcessDefinition:
     return _process(f"chain-{length}", steps)
 
 
+def each_of(at_once: int) -> ProcessDefinition:
+    """One step that runs for each of the input's `rows`, `at_once` of them at a time."""
+    step: dict[str, object] = {
+        "id": "each",
+        "type": "agent_task",
+        "agent": _AGENT,
+        "message": "{{ item.id }}",
+    }
+    step["for_each"] = {"items": "{{ input.rows }}", "max_concurrency": at_once}
+    document = {
+        "name": "each",
+        "steps": [step],
+        "outputs": {"count": "{{ steps.each.output | length }}"},
+    }
+    return ProcessDefinition.model_validate(document)
+
+
 def fan_out(width: int) -> ProcessDefinition:
     """One step, then `width` in parallel, then one that waits for all of them."""
     branches = [f"branch{number}" for number in range(width)]

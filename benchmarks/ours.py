@@ -11,6 +11,7 @@ import apsw
 
 import process_engine
 from benchmarks.definitions import agents, chain, forty_steps, process_of
+from benchmarks.listing import measure_items
 from benchmarks.reopening import measure_recovery, measure_waiting
 from benchmarks.served import KILLED_CHAIN, Answer, Handler, Request, load_of, main, without_end
 from benchmarks.throughput import Load, closed_loop, throughput, warm_up
@@ -43,6 +44,7 @@ class Ours:
             "stall": measure_stall,
             "recovery": measure_recovery,
             "waiting": measure_waiting,
+            "items": measure_items,
         }
 
     async def work(self, directory: Path, begins: Callable[[int, int], None]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from process_engine.channels import connect as connect_channels
 from process_engine.core.config import ExecutionConfig
-from process_engine.definition.document import AgentTask, Notification, ProcessDefinition
+from process_engine.definition.document import AgentCall, Notification, ProcessDefinition
 from process_engine.definition.expressions import compile_template
 from process_engine.errors import ConfigurationInvalid
 from process_engine.handlers import built_in
@@ -101,9 +101,9 @@ def require_agents(definition: ProcessDefinition, agents: AgentGateway) -> None:
     default = definition.defaults.agent
     missing: dict[str, str] = {}
     for step in definition.steps:
-        if isinstance(step, AgentTask):
-            template = compile_template(step.agent or default)
-            if template.constant and not agents.knows(str(template.source)):
+        for call in (step, step.compensation):
+            template = compile_template(call.agent or default) if isinstance(call, AgentCall) else None
+            if template is not None and template.constant and not agents.knows(str(template.source)):
                 missing[step.id] = str(template.source)
     if missing:
         steps = ", ".join(f"{agent} (step {step_id})" for step_id, agent in missing.items())

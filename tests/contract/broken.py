@@ -330,6 +330,15 @@ class LosesTheLastAttempt(MemoryRepository):
             yield item
 
 
+class ForgetsWhatIsUndone(MemoryRepository):
+    """The attempt to undo something is not told: after a crash nobody would go on with it."""
+
+    async def attempts(self) -> AsyncIterator[WorkItem]:
+        async for item in super().attempts():
+            if not item.key.startswith(":"):
+                yield item
+
+
 class AsksNothingWhilePaused(MemoryRepository):
     """What people are asked in an execution that is paused is not told."""
 
@@ -484,6 +493,7 @@ BROKEN: tuple[type[MemoryRepository], ...] = (
     ListsOldestFirst,
     LosesOpenExecutions,
     LosesTheLastAttempt,
+    ForgetsWhatIsUndone,
     AsksNothingWhilePaused,
     AsksOncePerExecution,
     CutsApprovalsBeforeItSortsThem,

@@ -85,8 +85,6 @@ def test_keys_that_are_refused_are_marked():
     assert language.not_run() == {
         ("Limits", "budget"),
         ("Limits", "max_concurrent_executions"),
-        ("Step", "compensation"),
-        ("Step", "for_each"),
         ("Step", "roles"),
     }
     assert "*Not run yet.*" in language.keys("Limits")

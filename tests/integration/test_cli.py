@@ -176,6 +176,9 @@ def test_a_completed_run_prints_one_document(terminal):
         "reason": None,
         "approval": None,
         "execution_id": None,
+        "items": None,
+        "errors": None,
+        "undos": [],
     }
     assert (never["status"], never["reason"], never["attempts"]) == ("skipped", "condition_false", 0)
 

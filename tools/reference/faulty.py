@@ -96,7 +96,7 @@ DOCUMENTS: Mapping[str, tuple[str | bytes, ...]] = {
     "P108": (_steps("id: wait; type: tmier; delay: 1s"),),
     "P110": (
         _steps(
-            f"{_DRAFT}; for_each: {{items: [1]}}; compensation: {{message: undo}}; roles: {{informed: [x]}}",
+            f"{_DRAFT}; roles: {{informed: [x]}}",
             more="limits: {budget: {usd: 2}, max_concurrent_executions: 5}\n",
         ),
     ),
@@ -144,6 +144,7 @@ DOCUMENTS: Mapping[str, tuple[str | bytes, ...]] = {
     "P311": (_asks("input.words"),),
     "P312": (_asks("1 > 2"),),
     "P313": (_says("{{ event.order }}"),),
+    "P314": (_says("{{ steps.draft.errors }}"),),
     "P401": (
         _steps("id: choose; type: gateway"),
         _steps("id: choose; type: gateway; default_route: wait", _WAIT),
@@ -168,6 +169,7 @@ DOCUMENTS: Mapping[str, tuple[str | bytes, ...]] = {
     "P505": (_steps(f"{_DRAFT}; on_error: {{action: goto_step}}"),),
     "P506": (_steps(f"{_DRAFT}; on_error: {{action: skip_step, target_step: wait}}", _WAIT),),
     "P507": (_steps(f"{_DRAFT}; retry: {{backoff: fixed, backoff_multiplier: 3}}"),),
+    "P508": (_steps(f"{_DRAFT}; compensation: {{message: 'back at {{{{ steps.wait.output }}}}'}}", _WAIT),),
     "P601": (_steps(_DRAFT, head="name: p\n"),),
     "P602": (_steps(f"{_DRAFT}; agent: reveiwer"),),
     "P603": (_steps("id: wait; type: timer"),),
@@ -183,6 +185,9 @@ DOCUMENTS: Mapping[str, tuple[str | bytes, ...]] = {
     "P610": (_steps(f"{_ASK}; on_error: skip_step"),),
     "P611": (_steps(_ASK, f"{_DRAFT}; depends_on: ask; condition: steps.ask.output.decision == 'rejected'"),),
     "P612": (_steps(f"{_ASK}; retry: {{max_attempts: 5}}"),),
+    "P616": (_steps(f"{_WAIT}; for_each: {{items: [1, 2]}}"),),
+    "P617": (_steps(f"{_DRAFT}; for_each: {{items: [1, 2], as: input}}"),),
+    "P618": (_steps(f"{_DRAFT}; for_each: {{items: input.rows}}"),),
     "P621": (
         _steps(_TELL),
         _steps(f"{_TELL}; channels: [log, log]"),

@@ -91,7 +91,7 @@ _LIMITS: tuple[tuple[str, str, str, Callable[[float], str]], ...] = (
     ("large values kept in memory", "runtime/outputs.py", "CACHE_BYTES", _size),
     (
         "repetitions of an attempt that dies with its process, in one visit",
-        "core/decide.py",
+        "core/backoff.py",
         "MAX_INTERRUPTIONS",
         _count,
     ),

@@ -6,9 +6,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from process_engine.cli.story import decision_text, names_text, spelled
+from process_engine.cli.story import decision_text, failure_text, items_text, names_text, spelled
 from process_engine.core import events as e
 from process_engine.core.state import ExecutionStatus, StepStatus
+from process_engine.core.undo import UndoStatus
 from process_engine.definition.document import ProcessDefinition
 from process_engine.ids import ExecutionId
 from process_engine.runtime.view import ProcessExecution, StepExecution
@@ -30,6 +31,13 @@ class Row:
     due: datetime | None = None
     note: str = ""
     agent: str = ""
+    total: int | None = None
+    done: int = 0
+    failed: int = 0
+
+    def count(self) -> None:
+        """Note how many items of the list have ended."""
+        self.note = items_text(self.done, self.total or 0, self.failed)
 
 
 class Board:
@@ -74,7 +82,9 @@ class Board:
 
     def note(self, event: e.Event) -> None:
         """Take in what happened; events of other executions are for their own boards."""
-        if isinstance(event, e.StepEvent):
+        if isinstance(event, e.ItemEvent):
+            self._note_item(event, self.rows[event.step_id])
+        elif isinstance(event, e.StepEvent):
             self._note_step(event, self.rows[event.step_id])
         else:
             self._note_execution(event)
@@ -93,6 +103,8 @@ class Board:
                 self._end(ExecutionStatus.FAILED, event)
             case e.ProcessCancelled():
                 self._end(ExecutionStatus.CANCELLED, event)
+            case e.ProcessCancelling():
+                self.status = ExecutionStatus.COMPENSATING
             case e.ProcessReopened():
                 self.status, self.ended_at = ExecutionStatus.RUNNING, None
                 self._reopen(event.steps, event.again)
@@ -111,9 +123,14 @@ class Board:
         """Steps are as if never started; those in `again` begin a new visit."""
         for step_id in steps:
             row = self.rows[step_id]
-            self.rows[step_id] = Row(row.id, row.type, visit=row.visit + (step_id in again))
+            same = step_id not in again
+            self.rows[step_id] = Row(
+                row.id, row.type, visit=row.visit + (not same), done=row.done if same else 0
+            )
 
     def _note_step(self, event: e.StepEvent, row: Row) -> None:
+        if self._note_undo(event, row):
+            return
         if not isinstance(event, e.ChildEnded):
             row.visit, row.attempt = event.visit, event.attempt or row.attempt
         due, row.due = row.due, None
@@ -123,6 +140,9 @@ class Board:
             case e.StepStarted():
                 row.status, row.started_at = StepStatus.RUNNING, event.timestamp
                 row.agent = row.note = event.agent or ""
+                if event.items is not None:
+                    row.total = event.items
+                    row.count()
             case e.AttemptStarted():
                 row.status, row.note = StepStatus.RUNNING, row.agent
             case e.StepRetrying():
@@ -139,6 +159,31 @@ class Board:
             case _:
                 if not self._note_approval(event, row, due) and not self._note_child(event, row, due):
                     self._note_end(event, row)
+
+    def _note_undo(self, event: e.StepEvent, row: Row) -> bool:
+        """Take in that the step is undone: its visit stays what it was. False: it is about something else."""
+        match event:
+            case e.CompensationPrepared():
+                return True
+            case e.CompensationStarted() | e.CompensationAttemptStarted():
+                self.status = ExecutionStatus.COMPENSATING
+                row.due, row.note = None, "being undone"
+            case e.CompensationRetrying():
+                row.due, row.note = event.due, f"undoing it failed: {failure_text(event.failure)}"
+            case e.CompensationCompleted():
+                row.due, row.note = None, "undone"
+            case e.CompensationFailed():
+                row.due, row.note = None, f"not undone: {failure_text(event.failure)}"
+            case _:
+                return False
+        return True
+
+    def _note_item(self, event: e.ItemEvent, row: Row) -> None:
+        """Count the items that end, and tell of them."""
+        row.done += isinstance(event, e.ItemCompleted)
+        row.failed += isinstance(event, e.ItemFailed)
+        if isinstance(event, (e.ItemCompleted, e.ItemFailed)):
+            row.count()
 
     def _note_approval(self, event: e.StepEvent, row: Row, due: datetime | None) -> bool:
         """Take in what happens while people think: the step waits on until `due`. False: something else."""
@@ -180,6 +225,8 @@ class Board:
             case e.StepCompleted():
                 row.status = StepStatus.COMPLETED
                 row.note = f"→ {', '.join(event.routes)}" if event.routes else ""
+                if row.total is not None:
+                    row.count()
             case e.StepFailed():
                 row.status, row.note = StepStatus.FAILED, f"{event.failure.code}: {event.failure.message}"
             case e.StepSkipped():
@@ -195,6 +242,18 @@ def _remark(step: StepExecution) -> str:
         return f"for {names_text(step.approval.assignees)}"
     if step.execution_id is not None and step.status is StepStatus.WAITING:
         return f"runs {step.execution_id}"
+    if told := _undo_remark(step):
+        return told
+    if step.items is not None and step.status in (StepStatus.RUNNING, StepStatus.COMPLETED):
+        return items_text(step.items.done, step.items.total, step.items.failed)
     if step.error is not None:
         return f"{step.error.code}: {step.error.message}"
     return spelled(step.reason or "")
+
+
+def _undo_remark(step: StepExecution) -> str:
+    """What became of undoing the step, its visits taken together; empty where nothing was undone yet."""
+    failed = next((undo.error for undo in step.undos if undo.status is UndoStatus.FAILED), None)
+    if failed is not None:
+        return f"not undone: {failure_text(failed)}"
+    return "undone" if any(undo.status is UndoStatus.DONE for undo in step.undos) else ""

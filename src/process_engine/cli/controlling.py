@@ -8,6 +8,7 @@ from pathlib import Path
 
 from process_engine.cli import documents, outcomes
 from process_engine.cli.asking import user
+from process_engine.cli.holder import holder_of
 from process_engine.cli.obeying import Order, Own, carried_out
 from process_engine.cli.printing import print_document
 from process_engine.cli.screen import Screen
@@ -78,7 +79,18 @@ def _carry_out(
         if running:
             screen.say(f"What runs may finish: {', '.join(running)}.")
         screen.say(f"Go on with: {command_line('resume', found.id, db=db)}")
+    if found.status is ExecutionStatus.COMPENSATING:
+        _tell_undoing(found, screen, db)
     return outcomes.COMPLETED
+
+
+def _tell_undoing(found: ProcessExecution, screen: Screen, db: Path) -> None:
+    screen.say("It ends once it has undone what it did.")
+    holder = holder_of(db)
+    if holder is None:
+        screen.say(f"Nobody does that yet. Go on with: {command_line('resume', found.id, db=db)}")
+    else:
+        screen.say(f"{str(holder).capitalize()} does that.")
 
 
 async def _ordered(

@@ -238,7 +238,8 @@ async def _starts_something(own: Own, command: AnyCommand) -> bool:
         for ref in answer.refs:
             blobs[ref.sha256] = await outputs.text(ref)
         answer = transition(plan, execution, command, now, blobs)
-    return any(item.kind is WorkKind.ATTEMPT for item in answer.work)
+    # What has to be undone is left to a process that runs the execution in any case.
+    return any(item.kind is WorkKind.ATTEMPT and not item.undoes for item in answer.work)
 
 
 # ---------------------------------------------------------------- what is seen

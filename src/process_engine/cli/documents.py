@@ -5,6 +5,8 @@ from __future__ import annotations
 from process_engine.core.approvals import ApprovalRules, Decision, Request
 from process_engine.core.events import Event
 from process_engine.core.failures import Failure
+from process_engine.core.items import Items
+from process_engine.core.undo import Undo
 from process_engine.core.values import Value
 from process_engine.runtime.ports import ExecutionSummary, OpenApproval
 from process_engine.runtime.view import ProcessExecution, StepExecution
@@ -70,6 +72,19 @@ def _step(step: StepExecution) -> Document:
         "completed_at": step.completed_at,
         "execution_id": step.execution_id,
         "approval": _request(step.approval) if step.approval is not None else None,
+        "items": _items(step.items) if step.items is not None else None,
+        "errors": step.errors,
+        "undos": [_undo(undo) for undo in step.undos],
+    }
+
+
+def _items(items: Items) -> Document:
+    return {
+        "total": items.total,
+        "done": items.done,
+        "failed": items.failed,
+        "running": items.running,
+        "open": len(items.open),
     }
 
 
@@ -103,6 +118,15 @@ def _request(request: Request) -> Document:
         "reminded": request.reminded,
         "escalated": request.escalated,
         "decisions": [_decision(decision) for decision in request.decisions],
+    }
+
+
+def _undo(undo: Undo) -> Document:
+    return {
+        "visit": undo.visit,
+        "status": undo.status,
+        "agent": undo.agent,
+        "error": _failure(undo.error),
     }
 
 

@@ -15,14 +15,24 @@ from process_engine.cli.holder import Holder, holder_of
 from process_engine.cli.printing import print_document
 from process_engine.cli.screen import Screen
 from process_engine.cli.store import all_events, load, reading, resolve
-from process_engine.cli.story import WIDTH, clock_time, decision_text, failure_text, names_text
+from process_engine.cli.story import WIDTH, clock_time, decision_text, failure_text, items_text, names_text
 from process_engine.cli.summary import command_line, moment, until
 from process_engine.cli.text import printable, shortened, span
 from process_engine.cli.tools import Tools
 from process_engine.clock import SystemClock
 from process_engine.core.blockers import Blocker, BlockerKind
-from process_engine.core.events import AttemptStarted, Event, ProcessPaused, StepEvent, StepRetrying
-from process_engine.core.state import ExecutionStatus
+from process_engine.core.events import (
+    AttemptStarted,
+    CompensationAttemptStarted,
+    CompensationRetrying,
+    CompensationStarted,
+    Event,
+    ItemStarted,
+    ProcessPaused,
+    StepEvent,
+    StepRetrying,
+)
+from process_engine.core.state import ExecutionStatus, StepStatus
 from process_engine.ids import ExecutionId
 from process_engine.repositories.sqlite import SqliteRepository
 from process_engine.runtime.plans import Plans
@@ -33,7 +43,8 @@ OVERDUE = timedelta(seconds=2)
 # What stands in the way where no process does the work.
 NOBODY = "nobody"
 # The state does not say since when, or by whom.
-_TOLD_BY_EVENTS = (BlockerKind.PAUSE, BlockerKind.ATTEMPT, BlockerKind.RETRY)
+_TOLD_BY_EVENTS = (BlockerKind.PAUSE, BlockerKind.ATTEMPT, BlockerKind.UNDO, BlockerKind.RETRY)
+_UNDOING = (CompensationStarted, CompensationAttemptStarted, CompensationRetrying)
 
 
 class Reason(NamedTuple):
@@ -146,6 +157,9 @@ def _ended(execution: ProcessExecution, db: Path) -> Reason:
         told = f"it was cancelled{when}." if status is ExecutionStatus.CANCELLED else f"it completed{when}."
         return Reason(execution, None, told, "" if status is ExecutionStatus.CANCELLED else remedy)
     assert execution.error is not None
+    if any(step.undos for step in execution.step_executions.values()):
+        told = f"it failed{when}, and what it did was undone: {failure_text(execution.error)}"
+        return Reason(execution, None, told, "", step=execution.error.step_id)
     return Reason(
         execution,
         None,
@@ -164,7 +178,9 @@ def _of_absence(reason: Reason, holder: Holder | None, db: Path, now: datetime) 
         return reason._replace(kind=NOBODY, sentence=sentence, remedy=remedy)
     # Attempts of the process that has the store begin after it took it; what is due is done at once.
     left_behind = (
-        reason.kind == BlockerKind.ATTEMPT and reason.since is not None and reason.since < holder.since
+        reason.kind in (BlockerKind.ATTEMPT, BlockerKind.UNDO)
+        and reason.since is not None
+        and reason.since < holder.since
     )
     overdue = reason.until is not None and reason.until < now - OVERDUE
     stuck = reason.kind == BlockerKind.SLOT and not _runs_anything(reason.execution)
@@ -198,8 +214,12 @@ class Explainer:
                 return self._held()
             case BlockerKind.PAUSE:
                 return self._paused(blocker)
+            case BlockerKind.ATTEMPT | BlockerKind.RETRY | BlockerKind.SLOT if self._runs_items(blocker):
+                return self._items(blocker, self._step(blocker))
             case BlockerKind.ATTEMPT:
                 return self._attempt(self._step(blocker))
+            case BlockerKind.UNDO:
+                return self._undo(self._step(blocker), blocker)
             case BlockerKind.APPROVAL:
                 return self._approval(self._step(blocker))
             case BlockerKind.CHILD:
@@ -245,8 +265,60 @@ class Explainer:
         limit = f" It may take until {clock_time(until)}." if until is not None else ""
         sentence = f"step {step.id} waits for {who}{which}{self._since(since)}.{limit}"
         remedy = f"Wait, or {self._line('cancel')} ends it."
+        if self._execution.status is ExecutionStatus.COMPENSATING:
+            remedy = "Wait: it is cancelled, and undone once this has ended."
         return self._made(
             BlockerKind.ATTEMPT, sentence, remedy, step=step.id, since=since, until=until, by=agent
+        )
+
+    def _undo(self, step: StepExecution, blocker: Blocker) -> Reason:
+        begun = self._latest(_UNDOING, step.id)
+        since = begun.timestamp if begun is not None else None
+        who = f" by agent {printable(blocker.detail)}" if blocker.detail else ""
+        sentence = f"step {step.id} is being undone{who}{self._since(since)}."
+        if blocker.due is not None:
+            failed = self._latest(CompensationRetrying, step.id)
+            why = f": {failure_text(failed.failure)}" if isinstance(failed, CompensationRetrying) else ""
+            sentence = f"undoing step {step.id} is tried again {moment(blocker.due, self._now)}{why}"
+        return self._made(
+            BlockerKind.UNDO,
+            sentence if sentence.endswith(".") else f"{sentence}.",
+            "Wait: nothing stops it, and the execution ends once everything is undone.",
+            step=step.id,
+            since=since,
+            until=blocker.due,
+            by=blocker.detail,
+        )
+
+    def _runs_items(self, blocker: Blocker) -> bool:
+        step = self._step(blocker)
+        return step.items is not None and step.status is StepStatus.RUNNING
+
+    def _items(self, blocker: Blocker, step: StepExecution) -> Reason:
+        items = step.items
+        assert items is not None
+        begun = self._latest(ItemStarted, step.id)
+        since = begun.timestamp if begun is not None else step.started_at
+        waiting = len(items.open) - items.running
+        parts = [f"{items.running} run"] if items.running else []
+        parts += [f"{waiting} wait to be tried again"] if waiting else []
+        if blocker.kind is BlockerKind.SLOT:
+            parts.append("the next one waits for a free slot")
+        if blocker.due is not None:
+            parts.append(f"the next one is due {moment(blocker.due, self._now)}")
+        told = items_text(items.done, items.total, items.failed)
+        remedy = f"Wait, or {self._line('cancel')} ends it."
+        if self._execution.status is ExecutionStatus.COMPENSATING:
+            remedy = "Wait: it is cancelled, and undone once what runs has ended."
+        sentence = f"step {step.id} has got through {told}{'; ' if parts else ''}{', '.join(parts)}."
+        return self._made(
+            blocker.kind,
+            sentence,
+            remedy,
+            step=step.id,
+            since=since,
+            until=blocker.due,
+            by=blocker.detail,
         )
 
     def _approval(self, step: StepExecution) -> Reason:
@@ -320,7 +392,7 @@ class Explainer:
             until=blocker.due,
         )
 
-    def _latest(self, kind: type[StepEvent], step_id: str) -> StepEvent | None:
+    def _latest(self, kind: type[StepEvent] | tuple[type[StepEvent], ...], step_id: str) -> StepEvent | None:
         events = (event for event in reversed(self._events) if isinstance(event, kind))
         return next((event for event in events if event.step_id == step_id), None)
 

@@ -32,8 +32,10 @@ def line(event: e.Event) -> str:
 def detail(event: e.Event) -> str:
     """What there is to say about an event beside its type; empty if nothing."""
     match event:
-        case e.StepStarted() if event.agent:
-            return f"asks {event.agent}"
+        case e.StepStarted() if event.agent or event.items is not None:
+            return _detail_of_start(event)
+        case e.ItemEvent():
+            return _detail_of_item(event)
         case e.StepStarted(step_type="notification") if event.request is not None:
             return f"tells {_channels(event.request)}".rstrip()
         case e.AttemptStarted():
@@ -64,7 +66,35 @@ def detail(event: e.Event) -> str:
         case e.StepWaitingApproval():
             return f"for {span(event.due - event.timestamp)} at most"
         case _:
-            return _detail_of_approval(event) or _detail_of_child(event) or _detail_of_process(event)
+            return _detail_of_others(event)
+
+
+def _detail_of_others(event: e.Event) -> str:
+    kinds = (_detail_of_approval, _detail_of_child, _detail_of_undo, _detail_of_process)
+    return next((told for detail_of in kinds if (told := detail_of(event))), "")
+
+
+def _detail_of_start(event: e.StepStarted) -> str:
+    whom = f"asks {event.agent}" if event.agent else ""
+    if event.items is None:
+        return whom
+    return f"{whom}, {event.items:,} items".removeprefix(", ")
+
+
+def _detail_of_item(event: e.ItemEvent) -> str:
+    place = f"item {event.item}"
+    match event:
+        case e.ItemStarted():
+            return place if event.attempt == 1 else f"{place}, attempt {event.attempt}"
+        case e.ItemRetrying():
+            wait = span(event.due - event.timestamp)
+            return f"{place}: attempt {event.attempt} failed, again in {wait}: {failure_text(event.failure)}"
+        case e.ItemCompleted():
+            return f"{place}: {value_text(event.output)}"
+        case e.ItemFailed():
+            return f"{place}: {failure_text(event.failure)}"
+        case _:
+            return place
 
 
 def _detail_of_approval(event: e.Event) -> str:
@@ -100,6 +130,25 @@ def _detail_of_child(event: e.Event) -> str:
             return ""
 
 
+def _detail_of_undo(event: e.Event) -> str:
+    match event:
+        case e.CompensationPrepared():
+            return failure_text(event.failure) if event.failure else f"would ask {event.agent}"
+        case e.CompensationStarted() if event.agent:
+            return f"asks {event.agent}"
+        case e.CompensationAttemptStarted():
+            return f"attempt {event.attempt}"
+        case e.CompensationRetrying():
+            wait = span(event.due - event.timestamp)
+            return f"attempt {event.attempt} failed, again in {wait}: {failure_text(event.failure)}"
+        case e.CompensationCompleted():
+            return value_text(event.output)
+        case e.CompensationFailed():
+            return failure_text(event.failure)
+        case _:
+            return ""
+
+
 def _detail_of_process(event: e.Event) -> str:
     match event:
         case e.ProcessStarted() if event.deadline is not None:
@@ -110,7 +159,7 @@ def _detail_of_process(event: e.Event) -> str:
             return _by(event.by).strip()
         case e.ProcessStopping() | e.ProcessFailed():
             return failure_text(event.failure)
-        case e.ProcessCancelled():
+        case e.ProcessCancelled() | e.ProcessCancelling():
             return f"{shortened(event.reason or '', WIDTH)}{_by(event.by)}".strip()
         case e.ProcessReopened():
             changed = ", with another input" if event.input is not None else ""
@@ -119,6 +168,11 @@ def _detail_of_process(event: e.Event) -> str:
             return f"{event.by} goes back to {event.target}"
         case _:
             return ""
+
+
+def items_text(done: int, total: int, failed: int) -> str:
+    """How far a list has got, on one line."""
+    return f"{done:,} of {total:,} items" + (f", {failed:,} failed" if failed else "")
 
 
 def names_text(names: Sequence[str]) -> str:

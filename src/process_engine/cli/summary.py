@@ -95,6 +95,10 @@ def blocker_text(blocker: Blocker, now: datetime) -> str:
         case BlockerKind.ATTEMPT:
             agent = f" by {blocker.detail}" if blocker.detail else ""
             return f"step {blocker.step_id} is being worked on{agent}."
+        case BlockerKind.UNDO:
+            agent = f" by {blocker.detail}" if blocker.detail else ""
+            again = f"; it is tried again {due}" if blocker.due is not None else ""
+            return f"step {blocker.step_id} is being undone{agent}{again}."
         case BlockerKind.APPROVAL:
             who = shortened(blocker.detail, WIDTH) if blocker.detail else names_text(())
             return f"step {blocker.step_id} waits for {who} to decide, {until(blocker.due, now)}."

@@ -11,6 +11,9 @@ from process_engine.core.failures import TRANSIENT
 # 1 h: an agent that asks for a longer pause is asked again after it; processes that must wait longer say so.
 MAX_RETRY_AFTER_SECONDS = 3600.0
 
+# An attempt that dies with its process ten times in one visit is more likely the cause than the victim.
+MAX_INTERRUPTIONS = 10
+
 
 @dataclass(frozen=True, slots=True)
 class Retry:

@@ -8,7 +8,9 @@ from enum import StrEnum
 import msgspec
 
 from process_engine.core.events import Waiting
+from process_engine.core.items import Items
 from process_engine.core.state import Execution, ExecutionStatus, StepState, StepStatus
+from process_engine.core.undo import Undoing
 from process_engine.ids import ExecutionId, StepId
 
 
@@ -20,6 +22,7 @@ class BlockerKind(StrEnum):
     APPROVAL = "approval"
     ATTEMPT = "attempt"
     CHILD = "child"
+    UNDO = "undo"
     SLOT = "slot"
     TIMER = "timer"
     RETRY = "retry"
@@ -67,6 +70,8 @@ def blockers(execution: Execution) -> tuple[Blocker, ...]:
         return ()
     if status is ExecutionStatus.PENDING:
         return (Blocker(BlockerKind.HELD),)
+    if execution.head.stopping is not None and execution.head.stopping.undoing is not None:
+        return (_of_undo(execution, execution.head.stopping.undoing),)
     found = [blocker for step_id, state in execution.steps.items() if (blocker := _of_step(step_id, state))]
     found.sort(key=lambda blocker: list(BlockerKind).index(blocker.kind))
     if status is ExecutionStatus.PAUSED:
@@ -74,8 +79,15 @@ def blockers(execution: Execution) -> tuple[Blocker, ...]:
     return tuple(found)
 
 
+def _of_undo(execution: Execution, undoing: Undoing) -> Blocker:
+    undo = execution.step(undoing.step_id).undo_of(undoing.visit)
+    return Blocker(BlockerKind.UNDO, undoing.step_id, undoing.due, undo.agent if undo is not None else None)
+
+
 def _of_step(step_id: StepId, state: StepState) -> Blocker | None:
     match state.status:
+        case StepStatus.RUNNING if state.items is not None and not state.slots:
+            return _of_items(step_id, state.items)
         case StepStatus.RUNNING:
             return Blocker(BlockerKind.ATTEMPT, step_id, detail=state.agent)
         case StepStatus.READY:
@@ -88,3 +100,9 @@ def _of_step(step_id: StepId, state: StepState) -> Blocker | None:
             return Blocker(BlockerKind(state.waiting_for), step_id, state.due, state.event or child)
         case _:
             return None
+
+
+def _of_items(step_id: StepId, items: Items) -> Blocker:
+    """What a step waits for none of whose items run: the next one to be tried again, or a slot."""
+    due = min((item.due for item in items.open if item.due is not None), default=None)
+    return Blocker(BlockerKind.SLOT if due is None else BlockerKind.RETRY, step_id, due)

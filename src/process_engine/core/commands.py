@@ -40,7 +40,9 @@ class RecordResult(Command, frozen=True, kw_only=True):
     """An attempt has ended. A result of a superseded visit or attempt changes nothing.
 
     Where the output is large, `result.output` is None and `value` with `blobs` holds it; the step runner
-    packs it off the event loop.
+    packs it off the event loop. `item` names the item of a step that runs once for each; without it such a
+    step gets what its items gave, put together, and `errors` is what went wrong with those passed over. With
+    `undo` it is an attempt to undo the visit.
     """
 
     step_id: StepId
@@ -49,22 +51,35 @@ class RecordResult(Command, frozen=True, kw_only=True):
     result: Completed | Failed
     value: Value | None = None
     blobs: dict[str, bytes] = {}
+    item: int | None = None
+    errors: Value | None = None
+    undo: bool = False
 
 
 class WakeStep(Command, frozen=True, kw_only=True):
-    """A timer or a retry of this visit and attempt is due."""
+    """A timer or a retry of this visit and attempt, of the step or of one of its items, is due.
+
+    With `undo` it is a retry of the attempt to undo the visit.
+    """
 
     step_id: StepId
     visit: int
     attempt: int
+    item: int | None = None
+    undo: bool = False
 
 
 class InterruptAttempt(Command, frozen=True, kw_only=True):
-    """The process that ran this attempt is gone, without a result."""
+    """The process that ran this attempt, of the step or of one of its items, is gone, without a result.
+
+    With `undo` it was an attempt to undo the visit.
+    """
 
     step_id: StepId
     visit: int
     attempt: int
+    item: int | None = None
+    undo: bool = False
 
 
 class ReachDeadline(Command, frozen=True, kw_only=True):
@@ -87,7 +102,7 @@ class ResumeExecution(Command, frozen=True, kw_only=True):
 
 
 class CancelExecution(Command, frozen=True, kw_only=True):
-    """End the execution now. Nothing starts any more."""
+    """End the execution, at once or after it has undone what it did. No step starts any more."""
 
     reason: str | None = None
     by: str | None = None

@@ -17,10 +17,13 @@ What to keep in mind when reading it:
   inline steps, which need no slot.
 - *Failing.* Once a failure stops an execution, nothing starts any more; running attempts may still
   answer, until their grace ends. The end of the last one ends the execution.
+- *Undoing.* Before it ends, an execution that failed or is cancelled undoes what it did
+  (`core/compensation.py`); nothing else runs then.
 - *Late answers.* A result names its visit and attempt. One that does not match the running attempt changes
   nothing, whatever it says: the attempt was cancelled, superseded or recorded already.
 
-Rule 1: everything that affects how an execution proceeds is decided in these two files.
+Rule 1: everything that affects how an execution proceeds is decided here, in `moves`, and in the modules of
+the core that these two ask.
 Rule 2: they know no database, agent, clock or network.
 """
 
@@ -33,8 +36,9 @@ from typing import assert_never
 import msgspec
 
 from process_engine.core import commands as c
+from process_engine.core import compensation, item_results, moves, parenting, people, waits
 from process_engine.core import events as e
-from process_engine.core import moves, parenting, people, waits
+from process_engine.core.backoff import MAX_INTERRUPTIONS
 from process_engine.core.config import ExecutionConfig
 from process_engine.core.draft import Draft
 from process_engine.core.failures import Failure
@@ -54,9 +58,6 @@ from process_engine.core.transition import Needs, Transition
 from process_engine.core.values import Blobs
 from process_engine.errors import CommandRejected
 from process_engine.ids import StepId
-
-# An attempt that dies with its process ten times in one visit is more likely the cause than the victim.
-MAX_INTERRUPTIONS = 10
 
 _REMEDIES: Mapping[ExecutionStatus, str] = {
     ExecutionStatus.PENDING: "It is held: `process-engine resume ID` starts it.",
@@ -107,7 +108,8 @@ def record_results(
     try:
         draft = Draft(plan, execution, now, _NO_BLOBS)
         for result in results:
-            _record_result(draft, result)
+            record = compensation.record_result if result.undo else _record_result
+            record(draft, result)
         return draft.finish()
     except ValueNotLoaded as missing:
         return Needs((missing.ref,))
@@ -147,6 +149,14 @@ def _effective(plan: Plan, config: ExecutionConfig) -> ExecutionConfig:
 
 def _obey(draft: Draft, command: c.AnyCommand) -> None:
     match command:
+        case c.RecordResult(undo=True):
+            compensation.record_result(draft, command)
+        case c.WakeStep(undo=True):
+            compensation.wake(draft, command)
+        case c.InterruptAttempt(undo=True):
+            compensation.interrupt(draft, command)
+        case c.WakeStep() | c.InterruptAttempt() if _is_about_items(draft, command):
+            item_results.obey(draft, _known_step(draft, command.step_id), command)
         case c.RecordResult():
             _record_result(draft, command)
         case c.WakeStep():
@@ -179,6 +189,11 @@ def _obey(draft: Draft, command: c.AnyCommand) -> None:
             assert_never(command)
 
 
+def _is_about_items(draft: Draft, command: c.WakeStep | c.InterruptAttempt) -> bool:
+    """Whether it is about a step that runs once for each item, or pretends to be."""
+    return command.item is not None or _known_step(draft, command.step_id).items is not None
+
+
 def _begin(draft: Draft) -> None:
     """Start the execution: every step without edges is looked at, in definition order."""
     timeout = draft.plan.timeout_seconds
@@ -191,6 +206,9 @@ def _begin(draft: Draft) -> None:
 
 def _record_result(draft: Draft, command: c.RecordResult) -> None:
     step = _known_step(draft, command.step_id)
+    if command.item is not None or step.items is not None:
+        item_results.obey(draft, step, command)
+        return
     if not _runs(draft, command):
         return
     draft.new_blobs.update(command.blobs)
@@ -306,9 +324,15 @@ def _resume(draft: Draft, command: c.ResumeExecution) -> None:
 
 def _cancel(draft: Draft, command: c.CancelExecution) -> None:
     _require(draft, "cancel", ExecutionStatus.PENDING, ExecutionStatus.RUNNING, ExecutionStatus.PAUSED)
+    undoes = compensation.may_be_owed(draft)
     for step_id in moves.in_motion(draft, draft.plan.order):
-        draft.record_step(e.StepCancelled, step_id, reason="cancelled")
-    draft.record(e.ProcessCancelled, reason=command.reason, by=command.by)
+        # What runs may answer where there is something to undo: it may be one thing more to undo.
+        if not (undoes and draft.state.step(step_id).slots):
+            draft.record_step(e.StepCancelled, step_id, reason="cancelled")
+    if undoes:
+        compensation.cancel(draft, command)
+    else:
+        draft.record(e.ProcessCancelled, reason=command.reason, by=command.by)
 
 
 def _retry(draft: Draft, command: c.RetryStep) -> None:
@@ -320,6 +344,7 @@ def _retry(draft: Draft, command: c.RetryStep) -> None:
             f"execution {command.execution_id} was called by {parent.execution_id}, which knows its end.",
             remedy=f"`process-engine retry {parent.execution_id}` calls the process again.",
         )
+    compensation.refuse_if_begun(draft, "a retry")
     again = (
         set(draft.plan.region(_known_step(draft, command.step_id).id)) if command.step_id else set[StepId]()
     )

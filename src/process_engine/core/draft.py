@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from process_engine.core import events as e
@@ -13,8 +13,8 @@ from process_engine.core.plan import Plan
 from process_engine.core.scope import ExecutionScope
 from process_engine.core.state import UNTOUCHED, Execution
 from process_engine.core.transition import Transition
-from process_engine.core.values import Blobs, Value, pack
-from process_engine.core.work import WorkItem, execution_work, step_work
+from process_engine.core.values import INLINE_LIMIT_BYTES, Blobs, Value, pack
+from process_engine.core.work import WorkItem, execution_work, item_work_between, step_work
 from process_engine.ids import StepId
 
 
@@ -99,9 +99,9 @@ class Draft:
         apply(evolution, event)
         self.events.append(event)
 
-    def pack(self, value: object) -> Value:
+    def pack(self, value: object, inline_limit_bytes: int = INLINE_LIMIT_BYTES) -> Value:
         """Make a value recordable; a large one is committed with this transition."""
-        packed, blobs = pack(value)
+        packed, blobs = pack(value, inline_limit_bytes)
         self.new_blobs.update(blobs)
         return packed
 
@@ -111,12 +111,12 @@ class Draft:
             assert self.before is not None
             return Transition(self.before)
         after = self.state.freeze()
-        work, done = _work_between(self.before, after, self.state.changed)
+        work, done = _work_between(self.before, after, self.state.changed, self.events)
         return Transition(after, tuple(self.events), work, done, tuple(self.state.changed), self.new_blobs)
 
 
 def _work_between(
-    before: Execution | None, after: Execution, changed: Mapping[StepId, None]
+    before: Execution | None, after: Execution, changed: Mapping[StepId, None], events: Sequence[e.Event]
 ) -> tuple[tuple[WorkItem, ...], tuple[WorkItem, ...]]:
     """What is owed now and was not before, and what was owed and is not any more."""
     work: list[WorkItem] = []
@@ -127,7 +127,13 @@ def _work_between(
     for step_id in changed:
         state = steps_before.get(step_id)
         old = step_work(id, step_id, state) if state is not None else None
-        new = step_work(id, step_id, steps_after[step_id])
+        now = steps_after[step_id]
+        new = step_work(id, step_id, now)
+        if now.items is not None or (state is not None and state.items is not None):
+            own = (event for event in events if isinstance(event, e.ItemEvent) and event.step_id == step_id)
+            begun, ended = item_work_between(id, step_id, state, now, (event.item for event in own))
+            work += begun
+            done += ended
         if new == old:
             continue
         if old is not None:

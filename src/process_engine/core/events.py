@@ -118,6 +118,16 @@ class ProcessStopping(Event, frozen=True, kw_only=True):
     public: ClassVar[bool] = False
 
 
+class ProcessCancelling(Event, frozen=True, kw_only=True):
+    """The execution is cancelled once it has undone what it did; attempts may answer until `due`
+    (bookkeeping)."""
+
+    due: datetime
+    reason: str | None = None
+    by: str | None = None
+    public: ClassVar[bool] = False
+
+
 class ProcessCompleted(Event, frozen=True, kw_only=True):
     """Every step is settled and none failed for good."""
 
@@ -144,11 +154,15 @@ class StepQueued(StepEvent, frozen=True, kw_only=True):
 
 
 class StepStarted(StepEvent, frozen=True, kw_only=True):
-    """The visit began, with its first attempt. `request` was rendered for it, and every attempt gets it."""
+    """The visit began, with its first attempt. `request` was rendered for it, and every attempt gets it.
+
+    A step that runs once for each item of a list has `items` of them, and `request` holds the list.
+    """
 
     step_type: str
     agent: str | None = None
     request: Value | None = None
+    items: int | None = None
 
 
 class AttemptStarted(StepEvent, frozen=True, kw_only=True):
@@ -270,11 +284,13 @@ class ChildEnded(StepEvent, frozen=True, kw_only=True):
 
 
 class StepCompleted(StepEvent, frozen=True, kw_only=True):
-    """The visit succeeded. `routes` are the targets that a gateway chose."""
+    """The visit succeeded. `routes` are the targets that a gateway chose; `errors` a list of `{index, code,
+    message}` where the step ran once for each item of a list."""
 
     output: Value
     routes: tuple[str, ...] | None = None
     usage: Usage = NO_USAGE
+    errors: Value | None = None
 
 
 class StepFailed(StepEvent, frozen=True, kw_only=True):
@@ -309,6 +325,43 @@ class StepCancelled(StepEvent, frozen=True, kw_only=True):
     reason: str
 
 
+class ItemEvent(StepEvent, frozen=True, kw_only=True):
+    """An event about one item of a step that runs once for each item (bookkeeping).
+
+    `item` counts from 0 in the list; `attempt` is that of the item.
+    """
+
+    item: int
+    public: ClassVar[bool] = False
+
+
+class ItemStarted(ItemEvent, frozen=True, kw_only=True):
+    """An attempt of the item began (bookkeeping)."""
+
+
+class ItemRetrying(ItemEvent, frozen=True, kw_only=True):
+    """The attempt failed; the next one is due at `due`, `delay_seconds` from then (bookkeeping)."""
+
+    failure: Failure
+    delay_seconds: float
+    due: datetime
+    usage: Usage = NO_USAGE
+
+
+class ItemCompleted(ItemEvent, frozen=True, kw_only=True):
+    """The item succeeded: its place in the step's output is filled (bookkeeping)."""
+
+    output: Value
+    usage: Usage = NO_USAGE
+
+
+class ItemFailed(ItemEvent, frozen=True, kw_only=True):
+    """The item failed for good: it is passed over, or fails the step (bookkeeping)."""
+
+    failure: Failure
+    usage: Usage = NO_USAGE
+
+
 class StepsReopened(Event, frozen=True, kw_only=True):
     """A loop went back to `target`: it and all its descendants begin a new visit (bookkeeping)."""
 
@@ -318,6 +371,50 @@ class StepsReopened(Event, frozen=True, kw_only=True):
     public: ClassVar[bool] = False
 
 
+class CompensationPrepared(StepEvent, frozen=True, kw_only=True):
+    """What undoing this visit would ask was rendered, or could not be: `failure` (bookkeeping)."""
+
+    agent: str | None = None
+    request: Value | None = None
+    failure: Failure | None = None
+    public: ClassVar[bool] = False
+
+
+class CompensationStarted(StepEvent, frozen=True, kw_only=True):
+    """A completed visit is being undone. `attempt` counts the attempts to undo it."""
+
+    agent: str | None = None
+
+
+class CompensationAttemptStarted(StepEvent, frozen=True, kw_only=True):
+    """Another attempt to undo the visit began (bookkeeping; the first is told by `CompensationStarted`)."""
+
+    public: ClassVar[bool] = False
+
+
+class CompensationRetrying(StepEvent, frozen=True, kw_only=True):
+    """Attempt `attempt` to undo the visit failed; the next one is due at `due`."""
+
+    failure: Failure
+    delay_seconds: float
+    due: datetime
+    usage: Usage = Usage()
+
+
+class CompensationCompleted(StepEvent, frozen=True, kw_only=True):
+    """The visit is undone. `output` is what was answered to that."""
+
+    output: Value = NULL
+    usage: Usage = Usage()
+
+
+class CompensationFailed(StepEvent, frozen=True, kw_only=True):
+    """The visit could not be undone and stays as it is; the others are undone all the same."""
+
+    failure: Failure
+    usage: Usage = Usage()
+
+
 AnyEvent = (
     ExecutionCreated
     | ProcessStarted
@@ -325,6 +422,7 @@ AnyEvent = (
     | ProcessResumed
     | ProcessReopened
     | ProcessStopping
+    | ProcessCancelling
     | ProcessCompleted
     | ProcessFailed
     | ProcessCancelled
@@ -349,5 +447,15 @@ AnyEvent = (
     | StepSkipped
     | StepCancelled
     | StepsReopened
+    | CompensationPrepared
+    | CompensationStarted
+    | CompensationAttemptStarted
+    | CompensationRetrying
+    | CompensationCompleted
+    | CompensationFailed
+    | ItemStarted
+    | ItemRetrying
+    | ItemCompleted
+    | ItemFailed
 )
 """Every event there is; the store decodes with it."""

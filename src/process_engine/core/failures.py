@@ -19,6 +19,7 @@ CODES: dict[str, str] = {
     "BUDGET_EXCEEDED": "The execution's budget of money or tokens is used up.",
     "VISITS_EXCEEDED": "A loop went round more often than its `max_visits` allows.",
     "INTERRUPTED": "The engine stopped while the attempt was running.",
+    "TOO_MANY_ITEMS": "The list of a `for_each` has more than 100,000 items.",
     "DELIVERY_FAILED": "A notification was refused, as a whole or for some recipients, and would be again.",
     "CHANNEL_UNAVAILABLE": "A notification could not be handed over, or was refused for now.",
     "HANDLER_ERROR": "The code of a step handler or of a Python agent raised an exception.",

@@ -9,6 +9,7 @@ from collections import deque
 from datetime import timedelta
 from typing import assert_never
 
+from process_engine.core import compensation
 from process_engine.core import events as e
 from process_engine.core.approvals import Asked, Request, hash_of
 from process_engine.core.backoff import delay_seconds
@@ -17,6 +18,7 @@ from process_engine.core.draft import Draft
 from process_engine.core.edges import Verdict, join_verdict
 from process_engine.core.failures import Failure
 from process_engine.core.inline import timer_output
+from process_engine.core.item_runs import begin, start_some
 from process_engine.core.plan import StepPlan
 from process_engine.core.results import (
     NO_USAGE,
@@ -57,6 +59,7 @@ def advance(draft: Draft) -> None:
                 look(draft, StepId(edge.target))
         if not _start_queued(draft):
             break
+    start_some(draft)
     _finish_if_done(draft)
 
 
@@ -142,6 +145,11 @@ def run(draft: Draft, step: StepPlan) -> None:
         draft.record_step(e.AttemptStarted, step.id, attempt=state.attempt + 1)
         if step.child is not None:
             _decide_inline(draft, step)
+        return
+    if step.items is not None:
+        failure = begin(draft, step)
+        if failure is not None:
+            fail_for_good(draft, step, failure, NO_USAGE)
         return
     agent, request = state.agent, state.request
     if request is None:
@@ -246,13 +254,20 @@ def _start_child(draft: Draft, step: StepPlan, asked: StartChild) -> None:
 
 def record_answer(draft: Draft, step: StepPlan, output: Value, result: Completed) -> None:
     """Complete the visit with what an attempt answered, unless the answer breaks the step's schema."""
+    refused = schema_failure(draft, step, output, result.usage)
+    if refused is None:
+        complete(draft, step, output, result)
+    else:
+        _on_failure(draft, step, refused)
+
+
+def schema_failure(draft: Draft, step: StepPlan, output: Value, usage: Usage) -> Failed | None:
+    """What it means for an attempt that its answer breaks the step's schema; None where it does not."""
     faults = step.output_schema.faults(unpack(output, draft.scope.blobs)) if step.output_schema else []
     if not faults:
-        complete(draft, step, output, result)
-        return
+        return None
     told = [f"{spelled('output', fault.path)} {fault.message}" for fault in faults[:MOST_FAULTS_TOLD]]
-    message = f"the answer breaks its schema: {'; '.join(told)}"
-    _on_failure(draft, step, Failed("INVALID_OUTPUT", message, usage=result.usage))
+    return Failed("INVALID_OUTPUT", f"the answer breaks its schema: {'; '.join(told)}", usage=usage)
 
 
 def complete(draft: Draft, step: StepPlan, output: Value, result: Completed) -> None:
@@ -262,6 +277,8 @@ def complete(draft: Draft, step: StepPlan, output: Value, result: Completed) -> 
         _exceed_visits(draft, step, back, step.loops[back], result.usage)
         return
     draft.record_step(e.StepCompleted, step.id, output=output, routes=result.routes, usage=result.usage)
+    if step.undo is not None:
+        compensation.prepare(draft, step)
     if back is not None:
         _reopen(draft, back, step.id)
     else:
@@ -393,7 +410,7 @@ def _after_failure(draft: Draft, step_id: StepId, failure: Failure) -> None:
 def stop(draft: Draft, failure: Failure) -> None:
     """Nothing starts any more; what waits is cancelled, what runs may answer until the grace ends."""
     for step_id in in_motion(draft, draft.plan.order):
-        if draft.state.step(step_id).status is not StepStatus.RUNNING:
+        if not draft.state.step(step_id).slots:
             draft.record_step(e.StepCancelled, step_id, reason="stopped")
     due = draft.now + timedelta(seconds=draft.config.cancel_grace)
     draft.record(e.ProcessStopping, failure=failure, due=due)
@@ -409,8 +426,8 @@ def _finish_if_done(draft: Draft) -> None:
     if state.status.is_final or state.status is ExecutionStatus.PENDING:
         return
     if state.stopping is not None:
-        if not state.running:
-            draft.record(e.ProcessFailed, failure=state.stopping.failure)
+        if not state.running and state.stopping.undoing is None:
+            compensation.proceed(draft)
     elif not state.unsettled:
         _end(draft)
 
@@ -418,12 +435,12 @@ def _finish_if_done(draft: Draft) -> None:
 def _end(draft: Draft) -> None:
     """Every step is settled: the execution completes, or fails by what nothing handled."""
     if draft.state.failure is not None:
-        draft.record(e.ProcessFailed, failure=draft.state.failure)
+        compensation.fail(draft, draft.state.failure)
         return
     try:
         outputs = draft.pack(_outputs(draft))
     except (ExpressionError, OutputTooLarge) as error:
-        draft.record(e.ProcessFailed, failure=Failure(error.code, f"outputs: {error}"))
+        compensation.fail(draft, Failure(error.code, f"outputs: {error}"))
         return
     draft.record(e.ProcessCompleted, outputs=outputs)
 

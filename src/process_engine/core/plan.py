@@ -16,14 +16,18 @@ from process_engine.core.children import ChildRules
 from process_engine.core.children import compile_rules as compile_child
 from process_engine.core.inline import INLINE, InlineStep
 from process_engine.core.state import Tally
+from process_engine.core.undo import UndoPlan
 from process_engine.core.values import Value, pack
 from process_engine.definition.document import (
-    AgentTask,
+    AgentCall,
+    Compensation,
     HumanApproval,
+    Notification,
     ProcessDefinition,
     RetryPolicy,
     Step,
     SubProcess,
+    Transform,
 )
 from process_engine.definition.expressions import Expression, Template, compile_template, parse_condition
 from process_engine.definition.graph import DependencyResolver, Edge, step_reads
@@ -54,13 +58,33 @@ class ErrorAction:
 
 
 @dataclass(frozen=True, slots=True)
+class ItemPlan:
+    """How a step runs once for each item of a list.
+
+    `list` renders the list, and `variable` is the name of an item beside `item`. At most `most_open` items
+    have begun and not ended. `collects` says that items which fail are passed over. `reads` are the fields of
+    other steps that an item is asked about. `inline` makes the item's value where nobody is asked.
+    """
+
+    list: Template
+    variable: str
+    most_open: int
+    collects: bool
+    agent: str | None
+    reads: frozenset[tuple[StepId, str]]
+    inline: InlineStep | None
+
+
+@dataclass(frozen=True, slots=True)
 class StepPlan:
     """One step, ready to run.
 
-    `inline` decides steps that need no work outside; `request` renders what an attempt gets, field by field;
-    where that is always the same, `constant_request` is the agent and the request, ready to be recorded.
+    `inline` decides steps that need no work outside, `items` says how one runs for each item of a list.
+    `request` renders what an attempt gets, field by field; where that is always the same, `constant_request`
+    is the agent and the request, ready to be recorded.
     `need` is the number of live edges that start the step, 0 for all edges settled. `guards` are the gateways
     that route to this step, with all the descendants of each. `reads` are the steps its expressions read.
+    `undo` is what takes a completed visit back.
     """
 
     id: StepId
@@ -83,6 +107,8 @@ class StepPlan:
     on_interrupt: str
     timeout_seconds: float | None
     default_timeout_applies: bool
+    undo: UndoPlan | None = None
+    items: ItemPlan | None = None
 
 
 @dataclass(frozen=True)
@@ -99,12 +125,18 @@ class Plan:
     graph: DependencyResolver
     slots: int
     timeout_seconds: float | None
+    undoable: tuple[StepId, ...] = ()
     _regions: dict[StepId, tuple[StepId, ...]] = field(default_factory=dict[StepId, tuple[StepId, ...]])
 
     @property
     def name(self) -> str:
         """The process's name."""
         return self.definition.name
+
+    @cached_property
+    def item_steps(self) -> tuple[StepId, ...]:
+        """Steps that run once for each item of a list, in definition order."""
+        return tuple(step_id for step_id in self.order if self.steps[step_id].items is not None)
 
     @cached_property
     def leaves(self) -> tuple[StepId, ...]:
@@ -138,6 +170,7 @@ def compile_plan(definition: ProcessDefinition) -> Plan:
         graph=graph,
         slots=limits.max_concurrent_steps or 0,
         timeout_seconds=timeout.seconds if timeout is not None else None,
+        undoable=tuple(step_id for step_id in order if steps[step_id].undo is not None),
     )
 
 
@@ -146,11 +179,13 @@ def _compile_step(definition: ProcessDefinition, step: Step, graph: DependencyRe
     timeout = step.timeout or (defaults.timeout if defaults is not None else None)
     retry = step.retry or (defaults.retry if defaults is not None else None)
     incoming = graph.incoming[step.id]
+    inline = INLINE[step.type](step) if step.type in INLINE else None
     request = _compile_request(definition, step)
     return StepPlan(
         id=StepId(step.id),
         type=step.type,
-        inline=INLINE[step.type](step) if step.type in INLINE else None,
+        # An item is decided outside, whatever its type: a transition has no time for a hundred thousand.
+        inline=inline if step.for_each is None else None,
         condition=parse_condition(step.condition) if step.condition is not None else None,
         request=request,
         constant_request=_constant(request),
@@ -176,11 +211,52 @@ def _compile_step(definition: ProcessDefinition, step: Step, graph: DependencyRe
         on_interrupt=step.on_interrupt,
         timeout_seconds=timeout.seconds if timeout is not None else None,
         default_timeout_applies=step.takes_defaults,
+        undo=_compile_undo(definition, step.compensation) if step.compensation is not None else None,
+        items=_compile_items(step, request, inline),
     )
 
 
-def _compile_schema(step: Step) -> CompiledSchema | None:
-    if not isinstance(step, AgentTask) or step.output is None:
+def _compile_items(
+    step: Step, request: Sequence[tuple[str, Template]], inline: InlineStep | None
+) -> ItemPlan | None:
+    rules = step.for_each
+    if rules is None:
+        return None
+    templates = [template for _, template in request]
+    if isinstance(step, Transform):
+        templates.append(compile_template(step.value))
+    agent = dict(request).get("agent")
+    return ItemPlan(
+        list=compile_template(rules.items),
+        variable=rules.variable,
+        most_open=rules.max_concurrency,
+        collects=rules.on_item_error == "collect",
+        agent=agent.source if agent is not None and isinstance(agent.source, str) else None,
+        reads=frozenset(
+            (StepId(read.step), read.field)
+            for template in templates
+            for read in template.reads
+            if read.step is not None and read.field is not None
+        ),
+        inline=inline,
+    )
+
+
+def _compile_undo(definition: ProcessDefinition, body: Compensation) -> UndoPlan:
+    defaults = definition.defaults
+    timeout = body.timeout or defaults.timeout
+    return UndoPlan(
+        type=body.type,
+        request=_compile_request(definition, body),
+        output_schema=_compile_schema(body),
+        retry=_compile_retry(body, body.retry or defaults.retry),
+        timeout_seconds=timeout.seconds if timeout is not None else None,
+        default_timeout_applies=True,
+    )
+
+
+def _compile_schema(step: Step | Compensation) -> CompiledSchema | None:
+    if not isinstance(step, AgentCall) or step.output is None:
         return None
     return CompiledSchema(step.output.json_schema)
 
@@ -197,11 +273,13 @@ def _untouched(incoming: Sequence[Edge]) -> Tally:
     return Tally(len(incoming) - ordering, ordering)
 
 
-def _compile_request(definition: ProcessDefinition, step: Step) -> tuple[tuple[str, Template], ...]:
+def _compile_request(
+    definition: ProcessDefinition, step: Step | Compensation
+) -> tuple[tuple[str, Template], ...]:
     fields = {name: getattr(step, name) for name in type(step).request_fields}
     if "agent" in fields and fields["agent"] is None:
         fields["agent"] = definition.defaults.agent
-    if "subject" in fields and fields["subject"] is None:
+    if isinstance(step, Notification) and step.subject is None:
         fields["subject"] = step.name if step.name and "{{" not in step.name else step.id
     given = ((name, value) for name, value in fields.items() if value not in (None, ()))
     return tuple((name, compile_template(value)) for name, value in given)
@@ -221,10 +299,10 @@ def _constant(request: tuple[tuple[str, Template], ...]) -> tuple[str | None, Va
     return None if blobs else (agent if isinstance(agent, str) else None, packed)
 
 
-def _compile_retry(step: Step, policy: RetryPolicy | None) -> Retry:
+def _compile_retry(step: Step | Compensation, policy: RetryPolicy | None) -> Retry:
     if policy is None:
         # An agent task is tried three times on transient errors; nothing else is repeated unasked.
-        return Retry(max_attempts=3) if isinstance(step, AgentTask) else Retry()
+        return Retry(max_attempts=3) if isinstance(step, AgentCall) else Retry()
     return Retry(
         max_attempts=policy.max_attempts,
         initial_delay=policy.initial_delay.seconds,

@@ -67,6 +67,13 @@ _STEP_FIELDS: Mapping[str, Callable[[StepState], object]] = {
 }
 
 
+def _errors(step: StepState | None, blobs: Blobs) -> object:
+    """What went wrong with items that were passed over; null where the step did not run for items."""
+    if step is None or not step.has_output:
+        return MISSING
+    return unpack(step.errors, blobs) if step.errors is not None else None
+
+
 class ExecutionScope:
     """Reads from an execution as it stands; looks nothing up that an expression does not ask for."""
 
@@ -103,5 +110,7 @@ class ExecutionScope:
             if state is None or not state.has_output:
                 return MISSING
             return unpack(state.output, self.blobs)
+        if field == "errors":
+            return _errors(state, self.blobs)
         read = _STEP_FIELDS.get(field)
         return MISSING if read is None else read(state or UNTOUCHED)

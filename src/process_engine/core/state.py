@@ -22,7 +22,9 @@ from process_engine.core.approvals import Request
 from process_engine.core.children import Child, Recall
 from process_engine.core.events import ExecutionCreated, Waiting
 from process_engine.core.failures import Failure
+from process_engine.core.items import Items
 from process_engine.core.mailbox import NOTHING_RECEIVED, Received
+from process_engine.core.undo import Undo, Undoing
 from process_engine.core.values import NULL, Value
 from process_engine.ids import DefinitionHash, ExecutionId, StepId
 
@@ -140,7 +142,9 @@ class StepState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     when the visit ends well: a retry asks the same. `progress` is what failed attempts of the visit did all
     the same, as the last of them told. `queued` is the sequence number of the event that put a
     `ready` step in line, `event` the name of the published event that a `waiting` one waits for. `child` is
-    its latest sub-process, whatever became of it.
+    its latest sub-process, whatever became of it. `items` is how far a step has got that runs once for each
+    item of a list (`request` is that list), `errors` what went wrong with items that were passed over.
+    `undos` are the completed visits of a step with `compensation`, oldest first.
     """
 
     status: StepStatus = StepStatus.PENDING
@@ -163,15 +167,29 @@ class StepState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     event: str | None = None
     approval: Request | None = None
     child: Child | None = None
+    items: Items | None = None
+    errors: Value | None = None
     queued: int = 0
     cost: Decimal = Decimal(0)
     tokens: int = 0
     progress: object = None
+    undos: tuple[Undo, ...] = ()
 
     @property
     def retry_count(self) -> int:
         """Attempts after the first one of this visit."""
         return max(0, self.attempt - 1)
+
+    def undo_of(self, visit: int) -> Undo | None:
+        """How to undo a completed visit, and what became of that; None where there is nothing to undo."""
+        return next((undo for undo in self.undos if undo.visit == visit), None)
+
+    @property
+    def slots(self) -> int:
+        """How many slots it holds: one while it runs, or one for each of its items that does."""
+        if self.status is not StepStatus.RUNNING:
+            return 0
+        return 1 if self.items is None else self.items.slots
 
 
 UNTOUCHED = StepState()
@@ -185,11 +203,18 @@ def waits_for_child(state: StepState, child_id: ExecutionId) -> bool:
     return waits and child is not None and child.id == child_id
 
 
-class Stopping(msgspec.Struct, frozen=True, gc=False):
-    """The execution is about to fail with `failure`; running attempts may answer until `due`."""
+class Stopping(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The execution is about to fail with `failure`, or to be cancelled where there is none.
 
-    failure: Failure
+    Running attempts may answer until `due`; then what was done is undone, one visit at a time: `undoing` is
+    the one under way. `reason` and `by` are those of the cancel.
+    """
+
+    failure: Failure | None
     due: datetime
+    reason: str | None = None
+    by: str | None = None
+    undoing: Undoing | None = None
 
 
 class Head(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

@@ -37,10 +37,11 @@ Blobs = Mapping[str, bytes]
 NULL = Value()
 
 
-def pack(value: object) -> tuple[Value, dict[str, bytes]]:
+def pack(value: object, inline_limit_bytes: int = INLINE_LIMIT_BYTES) -> tuple[Value, dict[str, bytes]]:
     """Make `value` recordable: what is kept in the state, and the blobs to store beside it (none or one).
 
-    The value comes back as its JSON form (tuples are lists, keys are text), so that memory and store agree.
+    What is larger than `inline_limit_bytes` becomes a blob. The value comes back as its JSON form (tuples are
+    lists, keys are text), so that memory and store agree.
 
     Raises:
         TypeError: the value has no JSON form (foreign objects, lone surrogates, bottomless nesting).
@@ -52,7 +53,7 @@ def pack(value: object) -> tuple[Value, dict[str, bytes]]:
         text = _encoder.encode(value)
     except (UnicodeEncodeError, RecursionError) as error:
         raise TypeError(f"the value has no JSON form: {error}") from error
-    if len(text) <= INLINE_LIMIT_BYTES:
+    if len(text) <= inline_limit_bytes:
         return Value(msgspec.json.decode(text)), {}
     if len(text) > VALUE_LIMIT_BYTES:
         raise OutputTooLarge(

@@ -244,7 +244,12 @@ class AgentCall(Document, frozen=True):
 
 
 class Compensation(AgentCall, frozen=True):
-    """What undoes a completed step when the process fails or is cancelled."""
+    """What undoes a completed step when the process fails or is cancelled.
+
+    Its expressions are evaluated when the step completes, and read the step's own output too.
+    """
+
+    request_fields: ClassVar[tuple[str, ...]] = ("agent", "message", "model", "temperature", "system")
 
     type: Literal["agent_task"] = Field(default="agent_task", description="The kind of work.")
     timeout: Timeout | None = Field(default=None, description="The longest an attempt may take.")
@@ -252,17 +257,24 @@ class Compensation(AgentCall, frozen=True):
 
 
 class ForEach(Document, frozen=True):
-    """Runs a step once per item of a list."""
+    """Runs a step once for each item of a list; its output is the list of what they gave, in its order."""
 
-    items: Annotated[object, TemplateText()] = Field(description="The list, or an expression that yields it.")
+    items: Annotated[object, TemplateText()] = Field(
+        description="The list, or an expression that yields it: at most 100,000 items, fixed for the visit."
+    )
     variable: Annotated[str, Field(pattern="^[a-z_][a-z0-9_]{0,63}$")] = Field(
-        default="item", alias="as", description="The name of the item in the step's expressions."
+        default="item",
+        alias="as",
+        description="A name of the item in what the step asks, beside `item`; `index` counts from 0.",
     )
     max_concurrency: Annotated[StrictInt, Field(ge=1, le=1000)] = Field(
-        default=5, description="Items worked on at the same time."
+        default=5,
+        description="So many items may have begun and not ended, those that wait to be tried again included.",
     )
     on_item_error: Literal["fail", "collect"] = Field(
-        default="fail", description="Fail the step, or put null into the output and the error into `errors`."
+        default="fail",
+        description="An item that has failed for good fails the step, and the rest is cancelled, or "
+        "is passed over: null in the output and `{index, code, message}` in `steps.ID.errors`.",
     )
 
 
@@ -281,6 +293,9 @@ class Step(Document, frozen=True):
     """The fields that are rendered for an attempt, and so are part of what the attempt is asked."""
     takes_defaults: ClassVar[bool] = False
     """Whether `defaults` hold for it, and the engine's own timeout: it does work outside."""
+
+    runs_per_item: ClassVar[bool] = False
+    """Whether a step of this type can have `for_each`."""
 
     id: StepName = Field(description="The step's id, unique in the process; expressions read `steps.ID`.")
     type: str = Field(description="The kind of step.")
@@ -320,8 +335,14 @@ class Step(Document, frozen=True):
         default=None,
         description="What happens once the step has failed for good; `fail_process` where it is left out.",
     )
-    compensation: Compensation | None = Field(default=None, description="What undoes the step.")
-    for_each: ForEach | None = Field(default=None, description="Run the step once per item of a list.")
+    compensation: Compensation | None = Field(
+        default=None,
+        description="What undoes a completed visit of the step once the execution fails or is cancelled.",
+    )
+    for_each: ForEach | None = Field(
+        default=None,
+        description="Run the step once for each item of a list; on agent_task and transform.",
+    )
     roles: Roles | None = Field(default=None, description="Who else has to do with the step.")
 
     @model_serializer(mode="wrap")
@@ -335,6 +356,7 @@ class AgentTask(AgentCall, Step, frozen=True):
     """Asks an agent; the output is what it answered, parsed where it is JSON."""
 
     request_fields = ("agent", "message", "model", "temperature", "system")
+    runs_per_item = True
     takes_defaults = True
 
     type: Literal["agent_task"] = Field(default="agent_task", description="An agent is asked.")
@@ -389,6 +411,8 @@ class Timer(Step, frozen=True):
 
 class Transform(Step, frozen=True):
     """Makes a value out of others, without asking anybody."""
+
+    runs_per_item = True
 
     type: Literal["transform"] = Field(default="transform", description="A value is made.")
     value: Annotated[object, TemplateText()] = Field(

@@ -16,6 +16,8 @@ Path = tuple[str | int, ...]
 
 # Further faults of one value tell nobody more.
 MAX_FAULTS = 100
+# Enough to mend an answer by; a list of a thousand wrong items is one mistake.
+MOST_TOLD = 5
 _PATTERNS = jsonschema_rs.RegexOptions()
 
 
@@ -159,3 +161,9 @@ def spelled(root: str, path: Path) -> str:
 def unknown_field(name: str, known: Sequence[str]) -> str:
     """The predicate for a field that is not known, with the one that was most likely meant."""
     return f"is not known. {did_you_mean(name, known, kind='fields')}".strip().rstrip(".")
+
+
+def told_faults(schema: CompiledSchema, answer: object) -> str:
+    """Why an answer does not fit its schema, as the message of its failure; empty if it does."""
+    faults = [f"{spelled('output', fault.path)} {fault.message}" for fault in schema.faults(answer)]
+    return f"the answer breaks its schema: {'; '.join(faults[:MOST_TOLD])}" if faults else ""

@@ -67,6 +67,7 @@ CATALOGUE: dict[str, str] = {
     "P311": "A condition is not true or false",
     "P312": "A condition never changes",
     "P313": "event exists only inside match",
+    "P314": "errors of a step are read that does not run for each item",
     # P4xx: gateways and loops
     "P401": "A gateway without routes",
     "P402": "A route leads to an unknown step",
@@ -85,6 +86,7 @@ CATALOGUE: dict[str, str] = {
     "P505": "A goto without target",
     "P506": "A target without goto",
     "P507": "A policy has no effect",
+    "P508": "A compensation reads a step that need not have run",
     # P6xx: agents and settings of a step
     "P601": "No agent is named",
     "P602": "An unknown agent",
@@ -98,6 +100,12 @@ CATALOGUE: dict[str, str] = {
     "P610": "An approval that nobody has to give",
     "P611": "A rejection is read that never gets there",
     "P612": "A setting has no effect on this type of step",
+    "P613": "A name that no event can have",
+    "P614": "A match that does not look at the event",
+    "P615": "A timeout_action without timeout",
+    "P616": "A step that cannot run for each item of a list",
+    "P617": "Items are called like something else",
+    "P618": "The items of a for_each are no list, or too many",
     "P621": "A notification without a channel, or with both forms",
     "P622": "An unknown channel",
     "P623": "A channel lacks what it needs",
@@ -110,9 +118,6 @@ CATALOGUE: dict[str, str] = {
     "P701": "Two triggers have the same id",
     "P702": "Two processes have a trigger with the same id",
     "P703": "Two files are the same version of a process",
-    "P613": "A name that no event can have",
-    "P614": "A match that does not look at the event",
-    "P615": "A timeout_action without timeout",
     # P9xx: old forms
     "P901": "An old spelling of a key",
     "P902": "An old form of routes",

@@ -62,6 +62,8 @@ def _request(context: StepContext) -> AgentRequest:
             visit=context.visit,
             attempt=context.attempt,
             correlation_id=context.correlation_id,
+            item=context.item,
+            undo=context.undo,
         ),
         idempotency_key=context.effect_key,
         model=fields.get("model"),

@@ -19,7 +19,7 @@ from process_engine.core.mailbox import NewEvent, PublishedEvent
 from process_engine.core.state import ExecutionStatus, Snapshot
 from process_engine.core.transition import Transition
 from process_engine.core.values import BlobRef
-from process_engine.core.work import WorkItem, WorkKind, step_work
+from process_engine.core.work import WorkItem, execution_work, work_of
 from process_engine.definition.versions import VersionKey, version_key
 from process_engine.errors import InternalError, NotFound, OwnershipLost, StorageUnavailable, VersionExists
 from process_engine.ids import DefinitionHash, ExecutionId, StepId
@@ -348,10 +348,13 @@ class MemoryRepository:
         """Every open attempt: the oldest execution first, its steps in the order of their ids."""
         rows = self._reading()
         for execution, _ in await self.open_executions():
-            for step, text in sorted(rows.steps[execution].items()):
-                item = step_work(execution, step, STEP.decode(text))
-                if item is not None and item.kind is WorkKind.ATTEMPT:
+            for item in execution_work(execution, HEAD.decode(rows.heads[execution])):
+                if item.runs_at_once:
                     yield item
+            for step, text in sorted(rows.steps[execution].items()):
+                for item in work_of(execution, step, STEP.decode(text)):
+                    if item.runs_at_once:
+                        yield item
 
     async def timers(
         self, *, after: tuple[datetime, ExecutionId, str] | None, limit: int

@@ -10,7 +10,7 @@ from typing import cast
 
 from process_engine.core.mailbox import PublishedEvent
 from process_engine.core.state import ExecutionStatus, Snapshot
-from process_engine.core.work import WorkItem, WorkKind, step_work
+from process_engine.core.work import WorkItem, WorkKind, execution_work, work_of
 from process_engine.ids import ExecutionId, StepId
 from process_engine.repositories import records
 from process_engine.repositories.connection import Row, SqlValue
@@ -56,16 +56,21 @@ _TIMERS = """
     SELECT execution_id, key, kind, visit, attempt, due FROM timers
     WHERE TRUE {} ORDER BY due, execution_id, key LIMIT ?
 """
-# A page of open executions, and of their steps those that run.
+# A page of open executions, and of their steps those that run, or the undo that does.
 OPEN_NUMBERS = """
     SELECT execution FROM heads
     WHERE status IN ('pending', 'running', 'paused', 'compensating') AND execution > ?
     ORDER BY execution LIMIT ?
 """
+# The row of a step has its id; that of an execution which undoes one has none, and so comes first.
 RUNNING = """
-    SELECT id, step_id, state FROM steps JOIN executions ON number = execution
-    WHERE execution IN (SELECT value FROM json_each(?)) AND state ->> 'status' = 'running'
-    ORDER BY execution, step_id
+    WITH page AS MATERIALIZED (SELECT value FROM json_each(?))
+    SELECT id, '', head, number FROM heads JOIN executions ON number = execution
+    WHERE execution IN page AND status = 'compensating'
+    UNION ALL
+    SELECT id, step_id, state, number FROM steps JOIN executions ON number = execution
+    WHERE execution IN page AND state ->> 'status' = 'running'
+    ORDER BY number, step_id
 """
 OPEN = """
     SELECT id, definition_hash FROM executions JOIN heads ON execution = number
@@ -197,7 +202,11 @@ def wait(row: Row) -> OpenWait | None:
     return records.open_wait(ExecutionId(execution), StepId(step), records.STEP.decode(state))
 
 
-def attempt(row: Row) -> WorkItem | None:
-    """The attempt that a step of `RUNNING` owes."""
-    execution, step, state = cast("tuple[str, str, str]", row)
-    return step_work(ExecutionId(execution), step, records.STEP.decode(state))
+def attempts(row: Row) -> list[WorkItem]:
+    """The attempts that a row of `RUNNING` owes: those of a step, or of an undo that is under way."""
+    execution, step, state, _ = cast("tuple[str, str, str, int]", row)
+    if step:
+        owed = work_of(ExecutionId(execution), step, records.STEP.decode(state))
+    else:
+        owed = execution_work(ExecutionId(execution), records.HEAD.decode(state))
+    return [item for item in owed if item.runs_at_once]

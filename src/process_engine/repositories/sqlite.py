@@ -329,8 +329,7 @@ class SqliteRepository:
     async def attempts(self) -> AsyncIterator[WorkItem]:
         """Every open attempt: the oldest execution first, its steps in the order of their ids."""
         async for row in self._open_steps(queries.RUNNING):
-            item = queries.attempt(row)
-            if item is not None:
+            for item in queries.attempts(row):
                 yield item
 
     async def _open_steps(self, wanted: str) -> AsyncIterator[Row]:

@@ -20,6 +20,7 @@ from process_engine.core.commands import (
     DecideApproval,
     DelegateApproval,
     InboxCommand,
+    InterruptAttempt,
     PauseExecution,
     PublishEvent,
     ResumeExecution,
@@ -31,19 +32,20 @@ from process_engine.core.events import ProcessReopened
 from process_engine.core.state import Execution, ExecutionStatus
 from process_engine.core.transition import Transition
 from process_engine.core.values import pack
-from process_engine.core.work import WorkItem, WorkKind, execution_work, step_work
+from process_engine.core.work import WorkItem, WorkKind, execution_work, step_work, work_of
 from process_engine.definition.document import ProcessDefinition
 from process_engine.definition.input_schema import accept_input
-from process_engine.errors import ProcessEngineError
+from process_engine.errors import ConfigurationInvalid, ProcessEngineError
 from process_engine.ids import DefinitionHash, ExecutionId, StepId, new_execution_id
 from process_engine.runtime import inbox
 from process_engine.runtime.alarms import Alarms, wake_command
 from process_engine.runtime.children import Children
 from process_engine.runtime.feed import EventBus, EventFeed, InMemoryEventBus
+from process_engine.runtime.items import ItemReader
 from process_engine.runtime.loop import Loop
 from process_engine.runtime.mailbox import Mailbox, publication, require_publishable, wait_of
 from process_engine.runtime.outputs import OutputStorage
-from process_engine.runtime.ownership import interruption_of, take_over
+from process_engine.runtime.ownership import interruption_of, strangers, take_over
 from process_engine.runtime.plans import Plans
 from process_engine.runtime.ports import (
     Clock,
@@ -105,7 +107,7 @@ class Engine(Publishing):
         self._plans = Plans(repositories)
         self._versions = Versions(repositories, self._clock)
         self._timers = Timers(self._clock)
-        self._alarms = Alarms(self._timers, self._wake)
+        self._alarms = Alarms(self._timers, self._clock, self._wake)
         self._passed: set[DefinitionHash] = set()
         # Unfinished executions whose work this process drives.
         self._adopted: set[ExecutionId] = set()
@@ -133,7 +135,7 @@ class Engine(Publishing):
             plans=self._plans,
             outputs=self.outputs,
             on_release=self._release,
-            on_unchanged=self._alarms.rearm,
+            on_unchanged=self._look_again,
             on_failure=self._give_up,
         )
         self._tasks = asyncio.TaskGroup()
@@ -143,6 +145,7 @@ class Engine(Publishing):
             timers=self._timers,
             registry=self._registry,
             outputs=self.outputs,
+            items=ItemReader(self._repository, self.outputs, self._clock),
             post=self._loop.post,
         )
         self._mailbox = Mailbox(
@@ -283,10 +286,15 @@ class Engine(Publishing):
     async def cancel(
         self, execution_id: str, *, reason: str | None = None, by: str | None = None
     ) -> ProcessExecution:
-        """End an execution now; refused if it has ended."""
-        return await self._command(
-            CancelExecution(execution_id=ExecutionId(execution_id), reason=reason, by=by)
-        )
+        """End an execution at once, or, where there is something to undo, after that; refused once it ends.
+
+        It is then `compensating`; `run_until_settled` waits for its end.
+        """
+        command = CancelExecution(execution_id=ExecutionId(execution_id), reason=reason, by=by)
+        cancelled = await self._loop.submit(command)
+        if self._recover:
+            await self._adopt_undoing(cancelled)
+        return await self._view(cancelled)
 
     async def pause(
         self, execution_id: str, *, reason: str | None = None, by: str | None = None
@@ -493,17 +501,9 @@ class Engine(Publishing):
 
     async def _take_over(self) -> None:
         """Go on with what is open, apart from executions whose steps or agents are not known here."""
-        faults: dict[str, ProcessEngineError | None] = {}
-        for execution_id, definition_hash in await self._repository.open_executions():
-            if definition_hash not in faults:
-                plan = await self._plans.load(definition_hash)
-                faults[definition_hash] = _fault_of(self._check, plan.definition)
-            fault = faults[definition_hash]
-            if fault is not None:
-                log.warning("left alone execution=%s reason=%s", execution_id, fault)
-                self._left_alone[execution_id] = fault
-            else:
-                self._adopted.add(execution_id)
+        open_ones = await self._repository.open_executions()
+        self._left_alone.update(await strangers(open_ones, self._plans, self._check))
+        self._adopted.update(id for id, _ in open_ones if id not in self._left_alone)
         await self._mailbox.clear()
         await take_over(
             self._repository,
@@ -527,14 +527,18 @@ class Engine(Publishing):
         self._adopted.add(execution_id)
         self._left_alone.pop(execution_id, None)
         for step_id, state in execution.steps.items():
-            item = step_work(execution.id, step_id, state)
-            if item is not None and item.kind is WorkKind.ATTEMPT:
-                self._loop.post(interruption_of(item))
-            elif item is not None:
-                self._owe(item, execution)
+            for item in work_of(execution.id, step_id, state):
+                self._take_on(item, execution)
         for item in execution_work(execution.id, execution.head):
-            self._take_up(item)
+            self._take_on(item, execution)
         return execution
+
+    def _take_on(self, item: WorkItem, execution: Execution) -> None:
+        """Go on with work that somebody else owed: an attempt is repeated, a wait goes on."""
+        if item.runs_at_once:
+            self._loop.post(interruption_of(item))
+        else:
+            self._owe(item, execution)
 
     async def _serve(self, command: InboxCommand) -> Execution | Posted:
         """Carry out a command from the inbox; what makes an execution go on makes it ours as well."""
@@ -542,7 +546,20 @@ class Engine(Publishing):
             return await self._publish(command)
         if isinstance(command, (ResumeExecution, RetryStep, DecideApproval)):
             await self._adopt_stored(command.execution_id)
-        return await self._loop.submit(command)
+        execution = await self._loop.submit(command)
+        if isinstance(command, CancelExecution):
+            await self._adopt_undoing(execution)
+        return execution
+
+    async def _adopt_undoing(self, execution: Execution) -> None:
+        """Drive an execution that has something to undo, if its agents and step types are known here."""
+        if execution.status is not ExecutionStatus.COMPENSATING:
+            return
+        try:
+            await self._adopt_stored(execution.id)
+        except ConfigurationInvalid as error:
+            log.warning("left alone execution=%s reason=%s", execution.id, error)
+            self._left_alone[execution.id] = error
 
     # ------------------------------------------------------------ after each commit
 
@@ -563,7 +580,10 @@ class Engine(Publishing):
             self._tell(execution)
 
     def _owe(self, item: WorkItem, execution: Execution) -> None:
-        if item.kind is WorkKind.ATTEMPT:
+        if item.runs_at_once:
+            if execution.id not in self._adopted and item.undoes:
+                # A cancel makes nobody drive an execution: it is undone by a process that has its agents.
+                return
             plan = self._plans.known(execution.created.definition_hash)
             assert plan is not None
             self._runner.start(item, execution, plan)
@@ -580,7 +600,7 @@ class Engine(Publishing):
             self._alarms.arm(item)
 
     def _withdraw(self, item: WorkItem) -> None:
-        if item.kind is WorkKind.ATTEMPT:
+        if item.runs_at_once:
             self._runner.cancel(item.execution_id, item.key)
             return
         if item.kind is WorkKind.EVENT:
@@ -612,10 +632,15 @@ class Engine(Publishing):
         if not self._draining and not self._mailbox.expire(item):
             self._loop.post(wake_command(item))
 
+    def _look_again(self, command: AnyCommand, execution: Execution) -> None:
+        """A command has changed nothing: what it was about may be owed all the same."""
+        if isinstance(command, InterruptAttempt):
+            self._resume_collecting(command, execution)
+        else:
+            self._alarms.rearm(command, execution)
 
-def _fault_of(check: Preflight, definition: ProcessDefinition) -> ProcessEngineError | None:
-    try:
-        check(definition)
-    except ProcessEngineError as error:
-        return error
-    return None
+    def _resume_collecting(self, command: InterruptAttempt, execution: Execution) -> None:
+        """Putting results together has no effect outside: begun anew, it needs no event."""
+        owed = step_work(execution.id, command.step_id, execution.step(command.step_id))
+        if command.item is None and owed is not None and owed.kind is WorkKind.COLLECT:
+            self._owe(owed, execution)

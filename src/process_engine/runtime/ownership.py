@@ -3,18 +3,49 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from process_engine.core.commands import InterruptAttempt
 from process_engine.core.work import WorkItem, WorkKind
-from process_engine.ids import ExecutionId, StepId
+from process_engine.definition.document import ProcessDefinition
+from process_engine.errors import ProcessEngineError
+from process_engine.ids import DefinitionHash, ExecutionId
+from process_engine.runtime.plans import Plans
 from process_engine.runtime.ports import ExecutionRepository, OpenWait
 
 log = logging.getLogger(__name__)
 
 # Timers read at once while taking over.
 PAGE = 1000
+
+
+async def strangers(
+    executions: Iterable[tuple[ExecutionId, DefinitionHash]],
+    plans: Plans,
+    check: Callable[[ProcessDefinition], None],
+) -> dict[ExecutionId, ProcessEngineError]:
+    """Those of the executions whose definitions do not pass the `check`, each with the reason."""
+    faults: dict[DefinitionHash, ProcessEngineError | None] = {}
+    found: dict[ExecutionId, ProcessEngineError] = {}
+    for execution_id, definition_hash in executions:
+        if definition_hash not in faults:
+            faults[definition_hash] = _fault_of(check, (await plans.load(definition_hash)).definition)
+        fault = faults[definition_hash]
+        if fault is not None:
+            log.warning("left alone execution=%s reason=%s", execution_id, fault)
+            found[execution_id] = fault
+    return found
+
+
+def _fault_of(
+    check: Callable[[ProcessDefinition], None], definition: ProcessDefinition
+) -> ProcessEngineError | None:
+    try:
+        check(definition)
+    except ProcessEngineError as error:
+        return error
+    return None
 
 
 async def take_over(
@@ -56,5 +87,10 @@ async def take_over(
 def interruption_of(item: WorkItem) -> InterruptAttempt:
     """The command that says that nobody runs this attempt any more."""
     return InterruptAttempt(
-        execution_id=item.execution_id, step_id=StepId(item.key), visit=item.visit, attempt=item.attempt
+        execution_id=item.execution_id,
+        step_id=item.step_id,
+        visit=item.visit,
+        attempt=item.attempt,
+        item=item.item,
+        undo=item.undoes,
     )

@@ -50,8 +50,9 @@ class Clock(Protocol):
 # ---------------------------------------------------------------- agents
 
 
-class AgentContext(msgspec.Struct, frozen=True, kw_only=True):
-    """Which attempt a call belongs to."""
+class AgentContext(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which attempt a call belongs to; `item` where the step runs once for each item of a list. With `undo`
+    it takes back what that visit did."""
 
     execution_id: ExecutionId
     process: str
@@ -60,6 +61,8 @@ class AgentContext(msgspec.Struct, frozen=True, kw_only=True):
     visit: int
     attempt: int
     correlation_id: str
+    item: int | None = None
+    undo: bool = False
 
 
 class AgentRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -232,9 +235,12 @@ class Channels(Protocol):
 class StepContext(msgspec.Struct, frozen=True, kw_only=True):
     """What a handler gets to see of its attempt.
 
-    `request` holds the step's rendered fields by name. `effect_key` is the same for every attempt of the
-    visit. `timeout_seconds` is enforced by the runner; it is here for those who pass it on. `progress` is
+    `request` holds the step's rendered fields by name. `item` is the place in the list of a step that runs
+    once for each item. `effect_key` is the same for every attempt of the visit, or of the item.
+    `timeout_seconds` is enforced by the runner; it is here for those who pass it on. `progress` is
     what failed attempts of the visit told that they did all the same (`Failed.progress`), None for nothing.
+    With `undo` the attempt takes back what the visit did: `request` and `step_type` are those of its
+    `compensation`.
     """
 
     execution_id: ExecutionId
@@ -249,7 +255,9 @@ class StepContext(msgspec.Struct, frozen=True, kw_only=True):
     request: dict[str, object]
     timeout_seconds: float | None
     clock: Clock
+    item: int | None = None
     progress: object = None
+    undo: bool = False
 
 
 @runtime_checkable
@@ -508,7 +516,9 @@ class ExecutionRepository(Protocol):
 
     def attempts(self) -> AsyncIterator[WorkItem]:
         """Every attempt that was to run when the store was last written: that of each running step of an
-        execution which has not ended, the oldest execution first, its steps in the order of their ids."""
+        execution which has not ended, the oldest execution first, its steps in the order of their ids; and
+        before those of its steps the attempt to undo one, where that is under way. A step that runs once for
+        each item has one for each item that runs, in the order of the list."""
         ...
 
     async def timers(

@@ -55,6 +55,12 @@ class StepHandlerRegistry:
         """
         types = self.types
         missing = [f"{step.id} ({step.type})" for step in definition.steps if step.type not in types]
+        undone = ((step.id, step.compensation) for step in definition.steps)
+        missing += [
+            f"{step_id} (compensation: {body.type})"
+            for step_id, body in undone
+            if body is not None and body.type not in types
+        ]
         if missing:
             raise ConfigurationInvalid(
                 f"process {definition.name}: no handler is registered for {', '.join(missing)}.",

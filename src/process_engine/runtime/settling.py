@@ -43,11 +43,18 @@ def has_nothing_due(execution: Execution, now: datetime, quiet: Collection[Execu
     """It has settled, or all that is left waits for a moment to come."""
     if has_settled(execution, now, quiet):
         return True
-    if execution.progress.running or execution.progress.queue:
+    if execution.progress.running or execution.progress.queue or _is_undoing(execution, now):
         return False
     if any(_is_due(step, now) for step in execution.steps.values()):
         return False
     return all(child in quiet for child in awaited(execution))
+
+
+def _is_undoing(execution: Execution, now: datetime) -> bool:
+    """Whether an attempt to undo runs, or is to begin now."""
+    stopping = execution.head.stopping
+    undoing = stopping.undoing if stopping is not None else None
+    return undoing is not None and (undoing.due is None or undoing.due <= now)
 
 
 def _waits_for_others(step: StepState, quiet: Collection[ExecutionId]) -> bool:
@@ -63,9 +70,12 @@ def _goes_on_by_itself(step: StepState, now: datetime, quiet: Collection[Executi
     """Whether something happens to the step without people: a timer, a slot, a deadline that has come."""
     if _waits_for_others(step, quiet):
         return _is_due(step, now)
-    return step.status in (StepStatus.WAITING, StepStatus.READY)
+    # A step that runs although nothing does has items that wait to be tried again.
+    return step.status in (StepStatus.WAITING, StepStatus.READY, StepStatus.RUNNING)
 
 
 def _is_due(step: StepState, now: datetime) -> bool:
+    if step.items is not None and step.status is StepStatus.RUNNING:
+        return any(item.due is not None and item.due <= now for item in step.items.open)
     waits = step.status in (StepStatus.WAITING, StepStatus.WAITING_APPROVAL)
     return waits and step.due is not None and step.due <= now

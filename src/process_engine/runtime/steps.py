@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import cast
+from typing import TypeVar, cast
 
 import msgspec
 from msgspec.structs import replace
@@ -17,10 +17,12 @@ from process_engine.core.failures import CODES
 from process_engine.core.plan import TIMEOUT_OF_TYPE, Plan, StepPlan
 from process_engine.core.results import NO_USAGE, PROGRESS_LIMIT_BYTES, Completed, Failed
 from process_engine.core.state import Execution
+from process_engine.core.undo import UndoPlan
 from process_engine.core.values import Value, pack
-from process_engine.core.work import WorkItem
+from process_engine.core.work import WorkItem, WorkKind
 from process_engine.errors import OutputTooLarge, ProcessEngineError, StorageUnavailable
-from process_engine.ids import ExecutionId, StepId
+from process_engine.ids import ExecutionId
+from process_engine.runtime.items import ItemReader
 from process_engine.runtime.outputs import OutputStorage
 from process_engine.runtime.ports import Clock, StepContext
 from process_engine.runtime.registry import StepHandlerRegistry
@@ -39,6 +41,7 @@ READ_PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 MESSAGE_CHARACTERS = 2000
 
 Key = tuple[ExecutionId, str]
+Answer = TypeVar("Answer")
 
 _COMPLETED = Completed()
 
@@ -46,13 +49,16 @@ _COMPLETED = Completed()
 class _Attempt:
     """One attempt under way, or waiting for its turn."""
 
-    __slots__ = ("begun", "execution", "item", "key", "step", "task", "timed_out")
+    __slots__ = ("begun", "body", "execution", "item", "key", "plan", "step", "task", "timed_out")
 
-    def __init__(self, key: Key, item: WorkItem, execution: Execution, step: StepPlan) -> None:
+    def __init__(self, key: Key, item: WorkItem, execution: Execution, plan: Plan) -> None:
         self.key = key
         self.item = item
         self.execution = execution
-        self.step = step
+        self.plan = plan
+        self.step = plan.steps[item.step_id]
+        # What is run: the step itself, or what undoes it.
+        self.body: StepPlan | UndoPlan = _undo_of(self.step) if item.undoes else self.step
         self.begun = False
         self.task: asyncio.Task[None] | None = None
         self.timed_out = False
@@ -75,12 +81,14 @@ class StepRunner:
         timers: Timers,
         registry: StepHandlerRegistry,
         outputs: OutputStorage,
+        items: ItemReader,
         post: Callable[[RecordResult], None],
     ) -> None:
         self._clock = clock
         self._timers = timers
         self._registry = registry
         self._outputs = outputs
+        self._items = items
         self._post = post
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -104,7 +112,7 @@ class StepRunner:
             if running.item == item:
                 return
             self.cancel(item.execution_id, item.key)
-        attempt = _Attempt(key, item, execution, plan.steps[StepId(item.key)])
+        attempt = _Attempt(key, item, execution, plan)
         self._attempts[key] = attempt
         if self._under_way < MOST_ATTEMPTS:
             self._launch(attempt)
@@ -151,6 +159,11 @@ class StepRunner:
         attempt.begun = True
         try:
             with self._clock.outstanding():
+                if attempt.item.kind is WorkKind.COLLECT:
+                    collected = await self._collected(attempt)
+                    self._forget(attempt)
+                    self._post(collected)
+                    return
                 result = await self._attempt_result(attempt)
                 if self._attempts.get(attempt.key) is attempt:
                     del self._attempts[attempt.key]
@@ -189,7 +202,9 @@ class StepRunner:
             alarm = self._timers.call_at(due, lambda: _time_out(attempt))
         try:
             context = await self._context(attempt, seconds)
-            return await self._registry.outside(attempt.step.type).execute(context)
+            if not isinstance(context, StepContext):
+                return context
+            return await self._registry.outside(attempt.body.type).execute(context)
         except asyncio.CancelledError:
             if not attempt.timed_out or attempt.task is None or attempt.task.uncancel():
                 raise
@@ -204,11 +219,21 @@ class StepRunner:
             if alarm is not None:
                 alarm.cancel()
 
-    async def _context(self, attempt: _Attempt, seconds: float | None) -> StepContext:
+    async def _context(self, attempt: _Attempt, seconds: float | None) -> StepContext | Completed | Failed:
+        """What the handler gets to see; of an item that asks nobody, or nothing, what becomes of it."""
         item, created, step = attempt.item, attempt.execution.created, attempt.step
-        packed = attempt.execution.step(step.id).request
+        packed = _request_of(attempt)
+        effect_key = f"{item.execution_id}/{step.id}/{item.visit}" + ("/undo" if item.undoes else "")
         request: object = None
-        if packed is not None:
+        index = item.item
+        if index is not None:
+            asked = await self._patiently(
+                lambda: self._items.request(attempt.plan, attempt.execution, step, index)
+            )
+            if not isinstance(asked, dict):
+                return asked
+            request, effect_key = asked, f"{effect_key}/{index}"
+        elif packed is not None:
             request = packed.data if packed.ref is None else await self._read(packed)
         return StepContext(
             execution_id=item.execution_id,
@@ -216,29 +241,62 @@ class StepRunner:
             version=created.version,
             correlation_id=created.correlation_id,
             step_id=step.id,
-            step_type=step.type,
+            step_type=attempt.body.type,
             visit=item.visit,
             attempt=item.attempt,
-            effect_key=f"{item.execution_id}/{step.id}/{item.visit}",
+            item=index,
+            effect_key=effect_key,
             # A copy of its own: what a handler changes in it must not reach another attempt.
             request=dict(cast("dict[str, object]", request or {})),
             timeout_seconds=seconds,
             clock=self._clock,
-            progress=attempt.execution.step(step.id).progress,
+            # What undoes a visit does something else: what attempts of a visit did is not its progress.
+            progress=None if item.undoes else attempt.execution.step(step.id).progress,
+            undo=item.undoes,
         )
 
     async def _read(self, packed: Value) -> object:
-        """A large request. A store that does not answer for a moment must not cost the attempt."""
+        """A large request."""
+        return await self._patiently(lambda: self._outputs.unpack(packed))
+
+    async def _patiently(self, read: Callable[[], Awaitable[Answer]]) -> Answer:
+        """What is read. A store that does not answer for a moment must not cost the attempt."""
         for pause in READ_PAUSES_SECONDS:
             try:
-                return await self._outputs.unpack(packed)
+                return await read()
             except StorageUnavailable:
                 await self._clock.sleep_until(self._clock.now() + timedelta(seconds=pause))
-        return await self._outputs.unpack(packed)
+        return await read()
+
+    async def _collected(self, attempt: _Attempt) -> RecordResult:
+        """The command that ends a step all of whose items have ended; what cannot be recorded fails it."""
+        item = attempt.item
+        try:
+            gathered = await self._patiently(lambda: self._items.gather(attempt.execution, attempt.step))
+            output = await self._outputs.store(gathered.outputs)
+            errors = await self._outputs.store(gathered.errors)
+        except ProcessEngineError as error:
+            result = Failed(error.code if error.code in CODES else "HANDLER_ERROR", str(error))
+            return RecordResult(
+                execution_id=item.execution_id,
+                step_id=item.step_id,
+                visit=item.visit,
+                attempt=item.attempt,
+                result=result,
+            )
+        return RecordResult(
+            execution_id=item.execution_id,
+            step_id=item.step_id,
+            visit=item.visit,
+            attempt=item.attempt,
+            result=Completed(),
+            value=output.value,
+            errors=errors.value,
+            blobs={**output.blobs, **errors.blobs},
+        )
 
     async def _recordable(self, item: WorkItem, result: Completed | Failed) -> RecordResult:
         """The command that records a result; an output that cannot be recorded is a failure."""
-        step_id = StepId(item.key)
         if isinstance(result, Completed):
             try:
                 stored = await self._outputs.store(result.output)
@@ -249,19 +307,23 @@ class StepRunner:
             else:
                 return RecordResult(
                     execution_id=item.execution_id,
-                    step_id=step_id,
+                    step_id=item.step_id,
                     visit=item.visit,
                     attempt=item.attempt,
+                    item=item.item,
                     result=_COMPLETED if result.usage is NO_USAGE else Completed(usage=result.usage),
                     value=stored.value,
                     blobs=stored.blobs,
+                    undo=item.undoes,
                 )
         return RecordResult(
             execution_id=item.execution_id,
-            step_id=step_id,
+            step_id=item.step_id,
             visit=item.visit,
             attempt=item.attempt,
+            item=item.item,
             result=_recordable_failure(result),
+            undo=item.undoes,
         )
 
 
@@ -293,6 +355,20 @@ def _recordable_text(message: str) -> str:
     return message[:MESSAGE_CHARACTERS].encode("utf-8", "replace").decode()
 
 
+def _undo_of(step: StepPlan) -> UndoPlan:
+    assert step.undo is not None
+    return step.undo
+
+
+def _request_of(attempt: _Attempt) -> Value | None:
+    """What was rendered for the attempt: by the visit's first start, or, to undo it, at its end."""
+    state = attempt.execution.step(attempt.step.id)
+    if not attempt.item.undoes:
+        return state.request
+    kept = state.undo_of(attempt.item.visit)
+    return kept.request if kept is not None else None
+
+
 def _time_out(attempt: _Attempt) -> None:
     if attempt.task is not None:
         attempt.timed_out = True
@@ -301,8 +377,8 @@ def _time_out(attempt: _Attempt) -> None:
 
 def _timeout_seconds(attempt: _Attempt) -> float | None:
     """The step's own or its process's default, else the engine's, else the type's."""
-    step: StepPlan = attempt.step
-    if step.timeout_seconds is not None or not step.default_timeout_applies:
-        return step.timeout_seconds
+    body = attempt.body
+    if body.timeout_seconds is not None or not body.default_timeout_applies:
+        return body.timeout_seconds
     configured = attempt.execution.created.config.default_step_timeout
-    return configured if configured is not None else TIMEOUT_OF_TYPE[step.type]
+    return configured if configured is not None else TIMEOUT_OF_TYPE[body.type]

@@ -13,9 +13,11 @@ from process_engine.core.approvals import Request
 from process_engine.core.blockers import Blocker, blockers, waits_for_people
 from process_engine.core.children import Parent
 from process_engine.core.failures import Failure
+from process_engine.core.items import Items
 from process_engine.core.plan import Plan
 from process_engine.core.state import Execution, ExecutionStatus, StepState, StepStatus
-from process_engine.core.values import Value
+from process_engine.core.undo import Undo
+from process_engine.core.values import NULL, Value
 from process_engine.definition.document import ProcessDefinition
 from process_engine.ids import ExecutionId, StepId
 from process_engine.runtime.outputs import OutputStorage
@@ -25,14 +27,20 @@ APPROVAL = "approval"
 
 
 class StepExecution:
-    """One step of an execution, as committed. `output` is that of its latest settled visit."""
+    """One step of an execution, as committed. `output` is that of its latest settled visit.
 
-    __slots__ = ("_state", "id", "output", "type")
+    `errors` are those of items that were passed over (`{index, code, message}`), where it ran for items.
+    """
 
-    def __init__(self, step_id: StepId, step_type: str, state: StepState, output: object) -> None:
+    __slots__ = ("_state", "errors", "id", "output", "type")
+
+    def __init__(
+        self, step_id: StepId, step_type: str, state: StepState, output: object, errors: object
+    ) -> None:
         self.id = step_id
         self.type = step_type
         self.output = output
+        self.errors = errors
         self._state = state
 
     def __repr__(self) -> str:
@@ -87,6 +95,16 @@ class StepExecution:
     def execution_id(self) -> ExecutionId | None:
         """The execution that it had started last, whatever became of it; None for other types of steps."""
         return self._state.child.id if self._state.child is not None else None
+
+    @property
+    def undos(self) -> tuple[Undo, ...]:
+        """Its completed visits that are undone if the execution fails or is cancelled, oldest first."""
+        return self._state.undos
+
+    @property
+    def items(self) -> Items | None:
+        """How far it has got with the items of its list; None where it has none."""
+        return self._state.items
 
     @property
     def due(self) -> datetime | None:
@@ -198,6 +216,7 @@ class ProcessExecution:
                     steps[step_id].type,
                     self._execution.step(step_id),
                     self._value(self._execution.step(step_id).output),
+                    self._value(self._execution.step(step_id).errors or NULL),
                 )
                 for step_id in self._plan.order
             }
@@ -210,8 +229,9 @@ class ProcessExecution:
 async def view(plan: Plan, execution: Execution, storage: OutputStorage) -> ProcessExecution:
     """The view of an execution, with every large value that it refers to loaded."""
     loaded: dict[str, object] = {}
-    for value in (execution.input, *(state.output for state in execution.steps.values())):
-        if value.ref is not None:
+    steps = execution.steps.values()
+    for value in (execution.input, *(state.output for state in steps), *(state.errors for state in steps)):
+        if value is not None and value.ref is not None:
             loaded[value.ref.sha256] = await storage.unpack(value)
     outputs = execution.head.outputs
     unpacked = cast("dict[str, object]", await storage.unpack(outputs)) if outputs is not None else None

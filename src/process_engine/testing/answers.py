@@ -8,7 +8,7 @@ from random import Random
 from process_engine.core.commands import RecordResult
 from process_engine.core.results import NO_USAGE, Completed, Failed, Usage
 from process_engine.core.values import pack
-from process_engine.ids import StepId
+from process_engine.core.work import place_of
 from process_engine.runtime.ports import AgentCallFailed, AgentReply
 from process_engine.testing.simulated_ports import AttemptKey
 
@@ -93,17 +93,20 @@ class Answers:
 
 def recorded(key: AttemptKey, result: Completed | Failed) -> RecordResult:
     """The command that records a result; a large output is packed."""
-    execution_id, step_id, visit, attempt = key
+    execution_id, key_of_work, visit, attempt = key
+    place = place_of(key_of_work)
     value, blobs = None, {}
     if isinstance(result, Completed):
         value, blobs = pack(result.output)
         result = Completed(usage=result.usage)
     return RecordResult(
         execution_id=execution_id,
-        step_id=StepId(step_id),
+        step_id=place.step_id,
         visit=visit,
         attempt=attempt,
+        item=place.item,
         result=result,
         value=value,
         blobs=blobs,
+        undo=place.undo,
     )

@@ -18,13 +18,15 @@ from process_engine.core.approvals import Ruling
 from process_engine.core.children import ChildOutcome
 from process_engine.core.config import ExecutionConfig
 from process_engine.core.decide import transition
-from process_engine.core.events import Event, StepEvent
+from process_engine.core.events import Event, ItemCompleted, ItemFailed, StepEvent
 from process_engine.core.invariants import Audit, check
+from process_engine.core.items import OpenItem
 from process_engine.core.mailbox import NewEvent, PublishedEvent
 from process_engine.core.plan import Plan, compile_plan
 from process_engine.core.results import Completed, Failed, Usage
 from process_engine.core.state import Execution, ExecutionStatus, Snapshot, StepState
 from process_engine.core.transition import Needs
+from process_engine.core.undo import Undoing
 from process_engine.core.values import Value, pack
 from process_engine.core.work import WorkItem
 from process_engine.definition.document import ProcessDefinition
@@ -97,6 +99,14 @@ class Story:
     def running(self) -> list[str]:
         """The steps with a running attempt, in definition order."""
         return [step for step in self.plan.order if self.step(step).status == "running"]
+
+    @property
+    def undoing(self) -> Undoing:
+        """The compensation that is under way."""
+        stopping = self.execution.head.stopping
+        assert stopping is not None
+        assert stopping.undoing is not None, "nothing is being undone"
+        return stopping.undoing
 
     # ------------------------------------------------------------ verbs
 
@@ -181,6 +191,87 @@ class Story:
         return self.obeys(
             c.InterruptAttempt(
                 execution_id=EXECUTION_ID, step_id=StepId(step_id), visit=state.visit, attempt=state.attempt
+            )
+        )
+
+    def item_answers(
+        self,
+        step_id: str,
+        index: int,
+        result: Completed | Failed,
+        *,
+        visit: int | None = None,
+        attempt: int | None = None,
+    ) -> Story:
+        """An attempt of an item answers: the running one unless another is named."""
+        return self.obeys(
+            c.RecordResult(
+                execution_id=EXECUTION_ID,
+                step_id=StepId(step_id),
+                visit=self.step(step_id).visit if visit is None else visit,
+                attempt=self.item(step_id, index).attempt if attempt is None else attempt,
+                item=index,
+                result=result,
+            )
+        )
+
+    def item(self, step_id: str, index: int) -> OpenItem:
+        """An item that has begun and not ended."""
+        items = self.step(step_id).items
+        found = items.find(index) if items is not None else None
+        assert found is not None, f"item {index} of {step_id} is not open"
+        return found
+
+    def item_woken(self, step_id: str, index: int) -> Story:
+        """Time goes on to when the item is to be tried again, and it is woken."""
+        item, visit = self.item(step_id, index), self.step(step_id).visit
+        assert item.due is not None, f"item {index} of {step_id} waits for no time"
+        command = c.WakeStep(
+            execution_id=EXECUTION_ID,
+            step_id=StepId(step_id),
+            visit=visit,
+            attempt=item.attempt,
+            item=index,
+        )
+        return replace(self, now=max(self.now, item.due), events=()).obeys(command)
+
+    def item_interrupted(self, step_id: str, index: int) -> Story:
+        """The process that ran the item is gone."""
+        return self.obeys(
+            c.InterruptAttempt(
+                execution_id=EXECUTION_ID,
+                step_id=StepId(step_id),
+                visit=self.step(step_id).visit,
+                attempt=self.item(step_id, index).attempt,
+                item=index,
+            )
+        )
+
+    def collected(self, step_id: str) -> Story:
+        """What the items gave is put together, as the history tells it."""
+        state = self.step(step_id)
+        ended = {
+            event.item: event
+            for event in self.history
+            if isinstance(event, ItemCompleted | ItemFailed)
+            and (event.step_id, event.visit) == (step_id, state.visit)
+        }
+        outputs = [ended[index] for index in sorted(ended)]
+        return self.obeys(
+            c.RecordResult(
+                execution_id=EXECUTION_ID,
+                step_id=StepId(step_id),
+                visit=state.visit,
+                attempt=state.attempt,
+                result=Completed(),
+                value=Value([one.output.data if isinstance(one, ItemCompleted) else None for one in outputs]),
+                errors=Value(
+                    [
+                        {"index": one.item, "code": one.failure.code, "message": one.failure.message}
+                        for one in outputs
+                        if isinstance(one, ItemFailed)
+                    ]
+                ),
             )
         )
 
@@ -274,6 +365,58 @@ class Story:
                 step_id=None if step_id is None else StepId(step_id),
                 input=value,
                 blobs=blobs,
+            )
+        )
+
+    def undone(self, output: object = None, *, usage: Usage | None = None) -> Story:
+        """The attempt to undo that is under way succeeds."""
+        return self.answers_undo(Completed(output, usage=usage or Usage()))
+
+    def undo_failed(
+        self, code: str = "AGENT_UNAVAILABLE", *, usage: Usage | None = None, retry_after: float | None = None
+    ) -> Story:
+        """The attempt to undo that is under way fails; `AGENT_UNAVAILABLE` is transient."""
+        return self.answers_undo(Failed(code, "no", retry_after=retry_after, usage=usage or Usage()))
+
+    def answers_undo(self, result: Completed | Failed, *, of: Undoing | None = None) -> Story:
+        """An attempt to undo answers: the one under way unless another is named."""
+        undoing = of or self.undoing
+        return self.obeys(
+            c.RecordResult(
+                execution_id=EXECUTION_ID,
+                step_id=undoing.step_id,
+                visit=undoing.visit,
+                attempt=undoing.attempt,
+                result=result,
+                undo=True,
+            )
+        )
+
+    def undo_retried(self, *, after: float | None = None) -> Story:
+        """The timer of the next attempt to undo fires: when it is due, or so many seconds from now."""
+        undoing = self.undoing
+        assert undoing.due is not None, "it waits for no time"
+        now = max(self.now, undoing.due) if after is None else self.now + timedelta(seconds=after)
+        return replace(self, now=now).obeys(
+            c.WakeStep(
+                execution_id=EXECUTION_ID,
+                step_id=undoing.step_id,
+                visit=undoing.visit,
+                attempt=undoing.attempt,
+                undo=True,
+            )
+        )
+
+    def undo_interrupted(self) -> Story:
+        """The process that ran the attempt to undo is gone."""
+        undoing = self.undoing
+        return self.obeys(
+            c.InterruptAttempt(
+                execution_id=EXECUTION_ID,
+                step_id=undoing.step_id,
+                visit=undoing.visit,
+                attempt=undoing.attempt,
+                undo=True,
             )
         )
 

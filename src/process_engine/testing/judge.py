@@ -23,13 +23,14 @@ from process_engine.core.plan import TIMEOUT_OF_TYPE, Plan, compile_plan
 from process_engine.core.results import Failed
 from process_engine.core.state import Execution, Snapshot
 from process_engine.core.transition import Transition
-from process_engine.core.work import WorkItem, WorkKind, execution_work, step_work
-from process_engine.definition.document import AgentTask, Notification, ProcessDefinition
-from process_engine.ids import DefinitionHash, ExecutionId, StepId
+from process_engine.core.work import WorkItem, WorkKind, execution_work, place_of, work_key, work_of
+from process_engine.definition.document import AgentTask, Compensation, Notification, ProcessDefinition
+from process_engine.ids import DefinitionHash, ExecutionId
 from process_engine.runtime.ports import AgentRequest, ExecutionRepository, StepContext
+from process_engine.testing.answers import recorded
 from process_engine.testing.disks import all_of, run_now
 from process_engine.testing.letters import NAMES, Postman
-from process_engine.testing.simulated_ports import AttemptKey
+from process_engine.testing.simulated_ports import AttemptKey, key_of
 from process_engine.testing.simulated_time import SimulatedTime
 from process_engine.testing.telling import Teller
 from process_engine.testing.witness import Witness
@@ -39,6 +40,8 @@ EVERYTHING = 10**6
 # A history is looked at as a whole again when it is twice as long as the last time, and at the very end.
 _GROWTH = 2
 _FEW_EVENTS = 10
+# What is worked out here without asking anybody has no time to keep to.
+_NEVER = timedelta(days=10_000)
 
 
 class Scrutiny(IntEnum):
@@ -161,8 +164,8 @@ class Judge:
             self._audit(record, snapshot, owed)
 
     def _new_record(self, execution_id: ExecutionId, created: e.ExecutionCreated) -> Record:
-        def delivered(step_id: str, visit: int, attempt: int) -> Sequence[RecordResult]:
-            return self.delivered((execution_id, step_id, visit, attempt))
+        def delivered(work_key: str, visit: int, attempt: int) -> Sequence[RecordResult]:
+            return self.delivered((execution_id, work_key, visit, attempt))
 
         hash = created.definition_hash
         record = Record(self.plans[hash], Witness(self.definitions[hash], delivered))
@@ -193,11 +196,10 @@ class Judge:
         record.witness.end_of_transition()
 
     def _note(self, record: Record, event: e.Event) -> None:
-        started = isinstance(event, e.StepStarted | e.AttemptStarted)
-        if started and record.plan.steps[event.step_id].inline is None:
-            key = (event.execution_id, event.step_id, event.visit, event.attempt)
+        key = _key_of_start(record.plan, event)
+        if key is not None:
             self._earliest[key] = self._latest[key] = self.time.moment
-        elif isinstance(event, e.ChildEnded):
+        if isinstance(event, e.ChildEnded):
             child = self.records.get(event.child_id)
             child_agrees(event, child.events if child is not None else None)
             self.counts[f"child {event.outcome}"] += 1
@@ -220,13 +222,17 @@ class Judge:
             PromiseBroken: it should not have been made.
         """
         context = request.context
-        key = (context.execution_id, context.step_id, context.visit, context.attempt)
+        key = key_of(request)
         if key in self.called_before:
             raise PromiseBroken(f"attempt {key} was called twice")
         self.called_before.add(key)
         if key not in self._earliest:
             raise PromiseBroken(f"attempt {key} runs before its commit, or without one")
         effect = f"{context.execution_id}/{context.step_id}/{context.visit}"
+        if context.item is not None:
+            effect += f"/{context.item}"
+        if context.undo:
+            effect += "/undo"
         if request.idempotency_key != effect:
             raise PromiseBroken(f"attempt {key} carries the key {request.idempotency_key}")
         asked = (request.agent, request.message, request.model, request.temperature, request.system)
@@ -257,21 +263,12 @@ class Judge:
         if not self._took_too_long(key):
             return given
         late = Failed("TIMEOUT", "no answer in time", transient=True)
-        execution_id, step_id, visit, attempt = key
-        return [
-            *given,
-            RecordResult(
-                execution_id=execution_id,
-                step_id=StepId(step_id),
-                visit=visit,
-                attempt=attempt,
-                result=late,
-            ),
-        ]
+        return [*given, recorded(key, late)]
 
     def remember(self, result: RecordResult) -> None:
         """Take note of an answer that is given, whoever gives it."""
-        key = (result.execution_id, result.step_id, result.visit, result.attempt)
+        place = work_key(result.step_id, result.item, undo=result.undo)
+        key = (result.execution_id, place, result.visit, result.attempt)
         self._delivered.setdefault(key, []).append(result)
 
     def clocks_go_back(self, seconds: float) -> None:
@@ -295,13 +292,16 @@ class Judge:
     def _timeout(self, key: AttemptKey) -> timedelta:
         record = self.records[key[0]]
         definition = record.plan.definition
-        step = next(step for step in definition.steps if step.id == key[1])
-        assert isinstance(step, AgentTask | Notification)
-        own = step.timeout or definition.defaults.timeout
+        place = place_of(key[1])
+        step = next(step for step in definition.steps if step.id == place.step_id)
+        call = step.compensation if place.undo else step
+        if not isinstance(call, AgentTask | Compensation | Notification):
+            return _NEVER
+        own = call.timeout or definition.defaults.timeout
         if own is not None:
             return timedelta(seconds=own.seconds)
         configured = record.execution.created.config.default_step_timeout
-        return timedelta(seconds=configured if configured is not None else TIMEOUT_OF_TYPE[step.type])
+        return timedelta(seconds=configured if configured is not None else TIMEOUT_OF_TYPE[call.type])
 
     # ------------------------------------------------------------ the whole store
 
@@ -355,7 +355,22 @@ class Judge:
         return [entry.event for entry in run_now(self.reader.feed(limit=EVERYTHING))]
 
 
+def _key_of_start(plan: Plan, event: e.Event) -> AttemptKey | None:
+    """The attempt that an event begins, if one has to be run for it."""
+    match event:
+        case e.CompensationStarted() | e.CompensationAttemptStarted():
+            return (event.execution_id, work_key(event.step_id, undo=True), event.visit, event.attempt)
+        case e.ItemStarted():
+            place = work_key(event.step_id, event.item)
+        case e.StepStarted(items=None) | e.AttemptStarted():
+            place = event.step_id
+        case _:
+            return None
+    outside = plan.steps[event.step_id].inline is None
+    return (event.execution_id, place, event.visit, event.attempt) if outside else None
+
+
 def owed_by(execution: Execution) -> list[WorkItem]:
     """All work that follows from a state."""
-    steps = (step_work(execution.id, step_id, state) for step_id, state in execution.steps.items())
-    return [item for item in steps if item is not None] + list(execution_work(execution.id, execution.head))
+    steps = (work_of(execution.id, step_id, state) for step_id, state in execution.steps.items())
+    return [item for owed in steps for item in owed] + list(execution_work(execution.id, execution.head))

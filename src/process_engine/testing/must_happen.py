@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from process_engine.core.events import Event, StepEvent
+from process_engine.core.events import Event, ItemEvent, StepEvent
 from process_engine.testing.faults import FAULTS
 
 _EVENTS = sorted(
-    kind.__name__ for kind in (*Event.__subclasses__(), *StepEvent.__subclasses__()) if kind is not StepEvent
+    kind.__name__
+    for base in (Event, StepEvent, ItemEvent)
+    for kind in base.__subclasses__()
+    if kind not in (StepEvent, ItemEvent)
 )
 
 MUST_HAPPEN = (
@@ -67,9 +70,15 @@ MUST_HAPPEN = (
             "VISITS_EXCEEDED",
         )
     ),
+    *(f"item retried: {code}" for code in ("AGENT_UNAVAILABLE", "INTERRUPTED", "TIMEOUT")),
     *(
         f"retried: {code}"
         for code in ("AGENT_TIMEOUT", "AGENT_UNAVAILABLE", "CHILD_FAILED", "INTERRUPTED", "TIMEOUT")
+    ),
+    *(f"undo retried: {code}" for code in ("AGENT_UNAVAILABLE", "INTERRUPTED", "TIMEOUT")),
+    *(
+        f"undo failed: {code}"
+        for code in ("AGENT_ERROR", "AGENT_UNAVAILABLE", "EXPRESSION_ERROR", "INVALID_OUTPUT")
     ),
     *(
         f"store: {name}"
@@ -79,6 +88,7 @@ MUST_HAPPEN = (
             "attempts",
             "clear_mail",
             "commit",
+            "events",
             "inbox",
             "list",
             "load",
@@ -100,6 +110,7 @@ MUST_HAPPEN = (
     "commit of several transitions",
     "cost recorded",
     "duplicate delivered",
+    "earlier visit undone",
     "end of a child told again",
     "ended cancelled",
     "ended completed",
@@ -109,8 +120,11 @@ MUST_HAPPEN = (
     "forged result delivered",
     "goto forward",
     "inbox answered",
+    "item passed over",
     "large output recorded",
     "late answer delivered",
+    "list completed",
+    "list undone",
     "loop by gateway",
     "loop by on_error",
     "notification begun",

@@ -28,7 +28,7 @@ from process_engine.core.values import pack
 from process_engine.core.work import WorkItem
 from process_engine.definition.document import ProcessDefinition, WaitForEvent
 from process_engine.errors import ProcessEngineError
-from process_engine.ids import ExecutionId, StepId
+from process_engine.ids import ExecutionId
 from process_engine.runtime.engine import Engine
 from process_engine.runtime.ports import ExecutionRepository, ExecutionSummary, Posted
 from process_engine.runtime.view import ProcessExecution
@@ -355,15 +355,17 @@ class People:
 
     def wake_early(self) -> None:
         """A timer is said to be due although it is not: somebody's clock is ahead."""
-        timers = [item for item in self._timers() if not item.key.startswith(":")]
+        timers = [item for item in self._timers() if not item.key.startswith(":") or item.undoes]
         if timers:
             item = self._rng.choice(timers)
             self._judge.counts["woken early"] += item.due is not None and item.due > self._time.moment
             wake = WakeStep(
                 execution_id=item.execution_id,
-                step_id=StepId(item.key),
+                step_id=item.step_id,
+                item=item.item,
                 visit=item.visit,
                 attempt=item.attempt,
+                undo=item.undoes,
             )
             self._leave(wake, "")
 

@@ -111,10 +111,15 @@ class _Sketch:
             step |= self.sub_process(number)
         elif self.chance(0.06, "transform"):
             step |= {"type": "transform", "value": self.template(number)}
+            if self.chance(0.5, "for_each"):
+                listed = self.for_each(number)
+                step |= {"value": listed["message"], "for_each": listed["for_each"]}
         elif self.chance(0.12, "notification"):
             step |= self.notification(number)
         else:
             step |= self.agent_task(number)
+        if self.chance(0.3, "compensation"):
+            step["compensation"] = self.compensation(number)
         if self.chance(0.35, "on_error"):
             step["on_error"] = self.on_error(number)
         edges = len(self.sources[number] | self.handled[number])
@@ -151,7 +156,55 @@ class _Sketch:
             step["output"] = {"schema": self.rng.choice(_SCHEMAS)}
         if self.chance(0.2):
             step["model"] = "{{ input.model | default('small') }}"
+        if self.chance(0.2, "for_each"):
+            step |= self.for_each(number)
         return step
+
+    def compensation(self, number: int) -> dict[str, object]:
+        """What undoes a step: it reads what the step gave, which need not be what it expects."""
+        own = f"steps.{self.ids[number]}"
+        body: dict[str, object] = {
+            "message": self.rng.choice(
+                (
+                    "plain",
+                    {
+                        "undo": f"{{{{ {own}.output | default(null) }}}}",
+                        "attempts": f"{{{{ {own}.attempts }}}}",
+                    },
+                    f"take back {{{{ {own}.output.n | default(0) }}}} of {{{{ input.n }}}}",
+                    f"take back {{{{ {own}.output.text }}}}",
+                )
+            )
+        }
+        if self.chance(0.9) or "agent" not in self.given:
+            body["agent"] = f"undoer-{number % 2}"
+        if self.chance(0.5, "retry"):
+            body["retry"] = self.retry()
+        if self.chance(0.2, "timeout"):
+            body["timeout"] = self.rng.choice(_TIMEOUTS)
+        if self.chance(0.15, "schema"):
+            body["output"] = {"schema": self.rng.choice(_SCHEMAS)}
+        return body
+
+    def for_each(self, number: int) -> dict[str, object]:
+        """A list, and what each of its items is asked."""
+        source = self.readable(number)
+        items: list[object] = [list(range(self.rng.choice((0, 1, 2, 3, 3, 5, 8))))]
+        if source is not None:
+            items += [
+                f"{{{{ steps.{source}.output.items | default([1, 2, 3]) }}}}",
+                ["{{ input.n }}", f"{{{{ steps.{source}.output.n | default(0) }}}}", 7],
+            ]
+        if self.chance(0.1, "fragile"):
+            items = ["{{ input.n }}"]
+        rules: dict[str, object] = {
+            "items": self.rng.choice(items),
+            "as": "one",
+            "max_concurrency": self.rng.randint(1, 4),
+            "on_item_error": self.rng.choice(("fail", "collect")),
+        }
+        message = {"one": "{{ one }}", "at": "{{ index }}", "about": self.template(number)}
+        return {"message": message, "for_each": rules}
 
     def notification(self, number: int) -> dict[str, object]:
         step: dict[str, object] = {"type": "notification", "channel": "log", "message": self.template(number)}

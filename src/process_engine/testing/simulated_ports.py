@@ -13,7 +13,7 @@ from process_engine.core.mailbox import NewEvent, PublishedEvent
 from process_engine.core.state import ExecutionStatus, Snapshot
 from process_engine.core.transition import Transition
 from process_engine.core.values import BlobRef
-from process_engine.core.work import WorkItem
+from process_engine.core.work import WorkItem, work_key
 from process_engine.errors import ProcessEngineError, StorageUnavailable
 from process_engine.ids import DefinitionHash, ExecutionId
 from process_engine.runtime.ports import (
@@ -35,6 +35,7 @@ from process_engine.testing.disks import all_of, run_now
 
 T = TypeVar("T")
 AttemptKey = tuple[ExecutionId, str, int, int]
+"""Execution, key of the work (a step, one of its items, or the undoing of a visit), visit and attempt."""
 
 COMMIT = "commit"
 # Versions are published by hand, not in a storm: their promises are those of the contract.
@@ -305,9 +306,8 @@ class Call:
 
     @property
     def key(self) -> AttemptKey:
-        """Execution, step, visit and attempt."""
-        context = self.request.context
-        return (context.execution_id, context.step_id, context.visit, context.attempt)
+        """Which attempt it is."""
+        return key_of(self.request)
 
     def answer(self, answer: AgentReply | Exception) -> None:
         """Let the process hear it, if it still listens."""
@@ -317,6 +317,13 @@ class Call:
             self._waiter.set_result(answer)
         else:
             self._waiter.set_exception(answer)
+
+
+def key_of(request: AgentRequest) -> AttemptKey:
+    """Execution, key of the work, visit and attempt of a call."""
+    context = request.context
+    key = work_key(context.step_id, context.item, undo=context.undo)
+    return (context.execution_id, key, context.visit, context.attempt)
 
 
 class Listener(Protocol):

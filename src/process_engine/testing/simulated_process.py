@@ -21,7 +21,7 @@ from process_engine.runtime.registry import StepHandlerRegistry
 from process_engine.testing.event_loop import SimulatedEventLoop
 from process_engine.testing.judge import Judge, PromiseBroken
 from process_engine.testing.simulated_notifications import SimulatedNotificationHandler
-from process_engine.testing.simulated_ports import COMMIT, Operation, SimulatedAgents, SimulatedStore
+from process_engine.testing.simulated_ports import COMMIT, Operation, SimulatedAgents, SimulatedStore, key_of
 from process_engine.testing.simulated_time import SimulatedClock, SimulatedTime
 
 Request = Callable[[Engine], Coroutine[Any, Any, object]]
@@ -245,5 +245,5 @@ def _registry(agents: SimulatedAgents, begun: Callable[[StepContext], None]) -> 
 
 
 def _item_of(request: AgentRequest) -> WorkItem:
-    context = request.context
-    return WorkItem(context.execution_id, context.step_id, WorkKind.ATTEMPT, context.visit, context.attempt)
+    execution_id, key, visit, attempt = key_of(request)
+    return WorkItem(execution_id, key, WorkKind.ATTEMPT, visit, attempt)

@@ -262,8 +262,9 @@ class _Uses:
                 with suppress(ExpressionSyntaxError):
                     self._learn_from_condition(parse_condition(str(site.source)).node)
         if step.for_each is not None and isinstance(step.for_each.items, str):
+            source = step.for_each.items.strip().removeprefix("{{").removesuffix("}}")
             with suppress(ExpressionSyntaxError):
-                self._note(parse_expression(step.for_each.items).node, ["(item 1)"])
+                self._note(parse_expression(source).node, ["(item 1)"])
 
     def _learn_from_condition(self, condition: Node) -> None:
         """What is put in order is a number, unless beside a text; what decides alone is a boolean."""

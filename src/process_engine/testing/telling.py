@@ -55,6 +55,8 @@ class Teller:
                 self.counts[f"failed: {event.failure.code}"] += 1
                 if event.handled_by is not None and not plan.steps[event.step_id].on_error.loop:
                     self.counts["goto forward"] += 1
+            case e.ItemRetrying():
+                self.counts[f"item retried: {event.failure.code}"] += 1
             case e.StepRetrying():
                 self.counts[f"retried: {event.failure.code}"] += 1
             case e.StepsReopened():
@@ -63,6 +65,16 @@ class Teller:
             case e.StepCompleted():
                 self.counts["large output recorded"] += event.output.ref is not None
                 self.counts["cost recorded"] += event.usage.cost > 0
+                if event.errors is not None:
+                    self.counts["list completed"] += 1
+                    self.counts["item passed over"] += bool(event.errors.data)
+            case e.CompensationRetrying():
+                self.counts[f"undo retried: {event.failure.code}"] += 1
+            case e.CompensationFailed():
+                self.counts[f"undo failed: {event.failure.code}"] += 1
+            case e.CompensationStarted():
+                self.counts["earlier visit undone"] += event.visit > 1
+                self.counts["list undone"] += plan.steps[event.step_id].items is not None
             case _:
                 self._note_process(event)
 

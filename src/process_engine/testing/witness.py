@@ -14,8 +14,9 @@ from datetime import timedelta
 from process_engine.core import events as e
 from process_engine.core.commands import RecordResult
 from process_engine.core.failures import Failure
-from process_engine.core.results import Completed
+from process_engine.core.results import NO_USAGE, Completed
 from process_engine.core.values import Value, pack
+from process_engine.core.work import item_key
 from process_engine.definition.document import (
     AgentTask,
     HumanApproval,
@@ -27,7 +28,9 @@ from process_engine.definition.document import (
     Timer,
     WaitForEvent,
 )
+from process_engine.testing.item_witness import ItemWitness
 from process_engine.testing.simulated_notifications import progress_of
+from process_engine.testing.undo_witness import UndoWitness
 from process_engine.testing.verdicts import SETTLED, RuleBroken, Seen, Verdicts
 from process_engine.testing.witness_of_children import ChildWitness
 
@@ -36,7 +39,7 @@ MAX_INTERRUPTIONS = 10
 MAX_RETRY_AFTER_SECONDS = 3600.0
 
 Delivered = Callable[[str, int, int], Sequence[RecordResult]]
-"""Every result that was ever delivered for a step, visit and attempt."""
+"""Every result that was ever delivered for a step, or an item as `step[17]`, its visit and attempt."""
 
 
 class Witness:
@@ -49,13 +52,17 @@ class Witness:
         self.steps: dict[str, Seen] = {step_id: Seen() for step_id in self.kinds}
         self.verdicts = Verdicts(definition, self.steps)
         self.graph = self.verdicts.graph
+        self.undo = UndoWitness(definition, delivered, self._demand)
         self.stop_on_failure = True
         self.status = "pending"
         self.stopping = False
+        self.cancelling = False
         self.unhandled = False
+        self.grace = timedelta()
         self.line: list[str] = []
         self.slots = 0
         self.children = ChildWitness(definition)
+        self.items = ItemWitness(definition, self._demand)
 
     def _demand(self, holds: bool, rule: str) -> None:
         if not holds:
@@ -75,15 +82,21 @@ class Witness:
             return
         ended = ("completed", "cancelled") if isinstance(event, e.ProcessReopened) else FINAL
         self._demand(self.status not in ended, f"{event.type} after the end")
+        self.undo.before(event)
         match event:
             case e.ExecutionCreated():
                 bounds = (event.config.slots, self.definition.limits.max_concurrent_steps or 0)
                 self.slots = min([bound for bound in bounds if bound], default=0)
                 self.stop_on_failure = event.config.stop_on_failure
+                self.grace = timedelta(seconds=event.config.cancel_grace)
             case e.StepsReopened():
                 self._reopened(event)
             case e.ProcessReopened():
                 self._goes_on(event)
+            case e.StepEvent() if event.type.startswith("Compensation"):
+                self._undoes(event)
+            case e.ItemEvent():
+                self._item_event(event)
             case e.StepEvent():
                 self._step_event(event)
             case _:
@@ -105,22 +118,57 @@ class Witness:
                 left = [s for s, seen in self.steps.items() if seen.status == "waiting"]
                 self._demand(not left, f"a failing execution leaves {left} waiting")
                 self.stopping = True
+            case e.ProcessCancelling():
+                self._cancels(event)
             case e.ProcessCompleted():
+                self._demand(self.status in ("running", "paused"), f"completed while {self.status}")
                 self._demand(not self._open(), f"completed, and {self._open()} are open")
                 self._demand(not self.unhandled and not self.stopping, "completed in spite of a failure")
                 self.status = "completed"
             case e.ProcessFailed():
                 self._demand(not self._in_motion(), f"failed, and {self._in_motion()} are in motion")
                 self._demand(self.stopping or not self._open(), f"failed while {self._open()} are open")
+                self._demand(not self.cancelling, "failed, and it was cancelled")
+                self._check_undone(event)
                 self.status = "failed"
             case e.ProcessCancelled():
                 self._demand(not self._in_motion(), f"cancelled, and {self._in_motion()} are in motion")
+                self._check_undone(event)
                 self.status = "cancelled"
             case _:
                 raise RuleBroken(f"{event.type} is an event that no rule knows")
 
+    def _cancels(self, event: e.ProcessCancelling) -> None:
+        """It is cancelled, and there is something to undo, or what runs may leave something behind."""
+        self._demand(self.status in ("running", "paused"), f"cancelled while {self.status}")
+        running = [step_id for step_id in self._running() if self.items.slots(step_id)]
+        left = [step_id for step_id in self._in_motion() if step_id not in running]
+        self._demand(not left, f"a cancelled execution leaves {left} waiting")
+        for_something = self.undo.owed or any(self._may_owe(step_id) for step_id in running)
+        self._demand(bool(for_something), "nothing is there to undo, and the cancel takes its time")
+        self._demand(event.due <= event.timestamp + self.grace, "the grace is too long")
+        self.status, self.stopping, self.cancelling = "compensating", True, True
+
+    def _may_owe(self, step_id: str) -> bool:
+        """Whether a running step may leave something behind that has to be undone."""
+        return step_id in self.undo.bodies and self.items.may_complete(step_id)
+
+    def _undoes(self, event: e.StepEvent) -> None:
+        if not isinstance(event, e.CompensationPrepared):
+            self._demand(self.stopping, f"{event.type}, and nothing has failed or was cancelled")
+            self._demand(not self._in_motion(), f"{event.type} while {self._in_motion()} are in motion")
+            self.status = "compensating"
+        self.undo.see(event)
+
+    def _check_undone(self, event: e.Event) -> None:
+        self._demand(not self.undo.owed, f"{event.type}, and {self.undo.owed} are not undone")
+        self._demand(self.undo.trying is None, f"{event.type} while {self.undo.trying} is being undone")
+
     def _open(self) -> list[str]:
         return [step_id for step_id, seen in self.steps.items() if seen.status not in SETTLED]
+
+    def _running(self) -> list[str]:
+        return [step_id for step_id, seen in self.steps.items() if seen.status == "running"]
 
     def _in_motion(self) -> list[str]:
         return [step_id for step_id, seen in self.steps.items() if seen.status in ("running", "waiting")]
@@ -153,6 +201,7 @@ class Witness:
                     f"{event.step_id} starts, and its edges say {self.verdicts.verdict(event.step_id)}",
                 )
                 new = replace(seen, status="running", attempt=event.attempt, begun=True)
+                self.items.begins(event)
             case e.AttemptStarted():
                 self._starts(event.step_id, seen)
                 self._demand(
@@ -186,6 +235,7 @@ class Witness:
                 new = seen
             case _:
                 new = self._ends(event, seen)
+                self.items.ends(event.step_id)
         self.steps[event.step_id] = new
         if new.status != "ready" and event.step_id in self.line:
             self.line.remove(event.step_id)
@@ -201,11 +251,53 @@ class Witness:
         if not seen.interrupted or seen.status == "ready":
             first = next((other for other in self.line if self._takes_slot(other)), step_id)
             self._demand(first == step_id, f"{step_id} overtakes {first}")
-        running = [other for other, state in self.steps.items() if state.status == "running"]
-        self._demand(not self.slots or len(running) < self.slots, f"{step_id} starts beside {running}")
+        self._demand(not self.slots or self._held() < self.slots, f"{step_id} starts, and no slot is free")
 
     def _takes_slot(self, step_id: str) -> bool:
-        return isinstance(self.kinds[step_id], AgentTask | Notification)
+        return isinstance(self.kinds[step_id], AgentTask | Notification) or step_id in self.items.rules
+
+    def _held(self) -> int:
+        """Slots that are taken."""
+        return sum(self.items.slots(step_id) for step_id in self._running())
+
+    # ------------------------------------------------------------ items
+
+    def _item_event(self, event: e.ItemEvent) -> None:
+        seen, place = self.steps[event.step_id], f"item {event.item} of {event.step_id}"
+        self._demand(seen.status == "running", f"{event.type} of {place}, and the step is {seen.status}")
+        given = self.delivered(item_key(event.step_id, event.item), event.visit, event.attempt)
+        if isinstance(event, e.ItemStarted):
+            self._item_starts(event, place)
+            return
+        item = self.items.answers(event)
+        asks = isinstance(self.kinds[event.step_id], AgentTask)
+        if isinstance(event, e.ItemCompleted):
+            self._demand(not asks or _is_given(event, given), f"{place} gave what no agent did")
+            return
+        assert isinstance(event, e.ItemRetrying | e.ItemFailed)
+        if event.failure.code == "INTERRUPTED":
+            item.interruptions += 1
+            self._demand(item.interruptions <= MAX_INTERRUPTIONS + 1, f"{place} was interrupted too often")
+            return
+        # What cannot be asked has nobody to answer it.
+        unasked = not asks or event.failure.code == "EXPRESSION_ERROR"
+        paid = any(one.result.usage == event.usage for one in given)
+        self._demand(paid or unasked, f"{place}: {event.type} without an answer")
+        if isinstance(event, e.ItemRetrying):
+            policy = self._retry_policy(event.step_id)
+            self._demand(item.retries + 1 < policy.max_attempts, f"{place} has no attempt left")
+            self._check_delay(event, item.retries, policy, given)
+            item.retries += 1
+
+    def _item_starts(self, event: e.ItemStarted, place: str) -> None:
+        self._demand(self.status == "running", f"{place} starts while the execution is {self.status}")
+        self._demand(not self.stopping, f"{place} starts although the execution is about to fail")
+        self._demand(not self.slots or self._held() < self.slots, f"{place} starts, and no slot is free")
+        fresh = self.items.visits[event.step_id].fresh
+        before = self.items.starts(event)
+        keeps_slot = before is not None and before.interruptions > 0
+        line = [other for other in self.line if self._takes_slot(other) and other != event.step_id]
+        self._demand(fresh or keeps_slot or not line, f"{place} overtakes {line}")
 
     # ------------------------------------------------------------ published events
 
@@ -297,7 +389,7 @@ class Witness:
                 self._was_delivered(event, event.usage),
                 f"{step_id} retries without a failure of this attempt",
             )
-        self._check_delay(event, seen, policy)
+        self._check_delay(event, seen.retries, policy, self._results(event))
         self._check_progress(event)
         return replace(seen, status="waiting", retries=seen.retries + 1, due=event.due)
 
@@ -317,15 +409,21 @@ class Witness:
         unasked = RetryPolicy() if isinstance(step, AgentTask) else RetryPolicy(max_attempts=1)
         return step.retry or self.definition.defaults.retry or unasked
 
-    def _check_delay(self, event: e.StepRetrying, seen: Seen, policy: RetryPolicy) -> None:
-        number = seen.retries + 2
+    def _check_delay(
+        self,
+        event: e.StepRetrying | e.ItemRetrying,
+        retries: int,
+        policy: RetryPolicy,
+        given: Sequence[RecordResult],
+    ) -> None:
+        number = retries + 2
         base = policy.initial_delay.seconds
         if policy.backoff == "exponential":
             base *= policy.backoff_multiplier ** (number - 2)
         elif policy.backoff == "linear":
             base *= number - 1
         low, high = (base * 0.5, base * 1.5) if policy.jitter else (base, base)
-        asked = max((self._asked(result) for result in self._results(event)), default=0.0)
+        asked = max((self._asked(result) for result in given), default=0.0)
         low, high = min(low, policy.max_delay.seconds), max(min(high, policy.max_delay.seconds), asked)
         self._demand(
             low <= event.delay_seconds <= high,
@@ -349,6 +447,8 @@ class Witness:
                 step = self.kinds[step_id]
                 if isinstance(step, HumanApproval):
                     self._check_approval(step, seen, completed=True)
+                elif step_id in self.items.rules:
+                    self.items.completes(event)
                 elif self._takes_slot(step_id):
                     self._demand(
                         self._gave(event), f"{step_id} completed with what attempt {event.attempt} never gave"
@@ -376,6 +476,9 @@ class Witness:
                 self._demand(
                     ready or seen.status in ("running", "waiting"), f"{step_id} cancelled while {seen.status}"
                 )
+                cut_off = event.reason == "cancelled" and step_id in self._running()
+                undoes = bool(self.undo.owed and self.items.slots(step_id)) or self._may_owe(step_id)
+                self._demand(not (cut_off and undoes), f"{step_id} may not answer, and has to be undone")
                 return replace(seen, status="cancelled", reason=event.reason)
             case _:
                 raise RuleBroken(f"{event.type} is an event that no rule knows")
@@ -384,12 +487,7 @@ class Witness:
         return self.delivered(event.step_id, event.visit, event.attempt)
 
     def _gave(self, event: e.StepCompleted) -> bool:
-        return any(
-            isinstance(given.result, Completed)
-            and _output_of(given) == event.output
-            and given.result.usage == event.usage
-            for given in self._results(event)
-        )
+        return _is_given(event, self._results(event))
 
     def _was_delivered(self, event: e.StepEvent, usage: object) -> bool:
         return any(given.result.usage == usage for given in self._results(event))
@@ -398,6 +496,8 @@ class Witness:
         """Whether an attempt that answered is accounted for; what never answered is free."""
         if event.failure is None or event.attempt == 0 or not self._takes_slot(event.step_id):
             return True
+        if event.step_id in self.items.rules:
+            return usage == NO_USAGE
         return self._was_cut_off(event, event.failure) or self._was_delivered(event, usage)
 
     def _was_cut_off(self, event: e.StepEvent, failure: Failure) -> bool:
@@ -446,6 +546,7 @@ class Witness:
     def _goes_on(self, event: e.ProcessReopened) -> None:
         """A failed execution is taken back: what did not succeed runs again, and what was asked for."""
         self._demand(self.status == "failed", f"reopened what is {self.status}")
+        self._demand(not self.undo.has_begun, "reopened what was undone")
         for step_id, seen in self.steps.items():
             unsettled = seen.status == "failed" and seen.handled_by is None
             unsettled = unsettled or seen.status not in ("completed", "failed", "skipped")
@@ -486,11 +587,16 @@ class Witness:
         Raises:
             RuleBroken: a step that could be decided was not, or a slot stays free while steps stand in line.
         """
+        if self.status == "compensating" and not self._in_motion():
+            self._demand(self.undo.trying is not None, "nothing runs any more, and nothing is being undone")
+        if self.stopping and self.status not in FINAL:
+            idle = [step_id for step_id in self._running() if not self.items.slots(step_id)]
+            self._demand(not idle, f"about to end, and {idle} wait for items")
         if self.status not in ("running", "paused"):
             return
-        running = [step_id for step_id, seen in self.steps.items() if seen.status == "running"]
+        running, held = self._running(), self._held()
         if self.stopping:
-            self._demand(bool(running), "about to fail, and nothing runs any more")
+            self._demand(held > 0, "about to fail, and nothing runs any more")
             return
         self._demand(not (self.unhandled and self.stop_on_failure), "a failure did not stop the execution")
         for step_id, seen in self.steps.items():
@@ -507,8 +613,20 @@ class Witness:
                     f"{step_id} was forgotten: {self.verdicts.verdict(step_id)}",
                 )
         if self.status == "running" and self.line:
-            self._demand(0 < self.slots <= len(running), f"{self.line} stand in line beside free slots")
+            self._demand(0 < self.slots <= held, f"{self.line} stand in line beside free slots")
+        if self.status == "running" and (not self.slots or held < self.slots):
+            idle = [step_id for step_id in running if self.items.forgotten(step_id)]
+            self._demand(not idle, f"items of {idle} do not begin beside free slots")
         self._demand(bool(self._open()), "everything is settled, and the execution goes on")
+
+
+def _is_given(event: e.StepCompleted | e.ItemCompleted, given: Sequence[RecordResult]) -> bool:
+    return any(
+        isinstance(one.result, Completed)
+        and _output_of(one) == event.output
+        and one.result.usage == event.usage
+        for one in given
+    )
 
 
 def _output_of(given: RecordResult) -> Value:

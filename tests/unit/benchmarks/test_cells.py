@@ -42,6 +42,8 @@ def test_nothing_that_is_promised_about_time_and_size_lacks_a_bar():
     assert bars_of("waiting")["kilobytes_started", ""] <= 15
     assert bars_of("waiting")["startup_seconds", ""] <= 3
     assert bars_of("stall")["longest_stall_ms", ""] <= 50
+    assert bars_of("items")["items_per_second", ""] >= 3000
+    assert bars_of("items")["megabytes_over_idle", ""] <= 100
     assert bars_of("length2000")["cpu_us_per_step", "length10"] <= 1.3
 
 

@@ -212,3 +212,24 @@ def test_what_happens_while_people_think_leaves_the_step_waiting(kind, fields, n
     row = story.board.rows["a"]
 
     assert (row.status, row.note, row.due, row.ended_at) == (StepStatus.WAITING_APPROVAL, note, due, None)
+
+
+def test_a_list_shows_how_many_of_its_items_have_ended():
+    told = Story()
+    told.begin(agent="writer", items=1200)
+    told.tell(e.ItemStarted, step_id="a", item=0, attempt=1)
+    told.tell(e.ItemCompleted, step_id="a", item=0, attempt=1, output=Value(1))
+    told.tell(e.ItemFailed, step_id="a", item=1, attempt=3, failure=FAILURE)
+
+    row = told.board.rows["a"]
+    assert row.note == "1 of 1,200 items, 1 failed"
+    assert (row.status, row.attempt) == (StepStatus.RUNNING, 1)
+
+
+def test_a_list_that_has_completed_keeps_its_counts():
+    told = Story()
+    told.begin(agent="writer", items=1)
+    told.tell(e.ItemCompleted, step_id="a", item=0, attempt=1, output=Value(1))
+    told.tell(e.StepCompleted, step_id="a", attempt=1, output=Value([1]))
+
+    assert told.board.rows["a"].note == "1 of 1 items"

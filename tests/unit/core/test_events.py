@@ -69,6 +69,7 @@ EXAMPLES = (
     e.ProcessCompleted(**SHARED, outputs=Value(ref=BlobRef("a" * 64, 70000))),
     e.ProcessFailed(**SHARED, failure=FAILURE),
     e.ProcessCancelled(**SHARED, reason="no longer needed", by="ann"),
+    e.ProcessCancelling(**SHARED, due=AT, reason="no longer needed", by="ann"),
     e.StepQueued(**STEP),
     e.StepStarted(**STEP, step_type="agent_task", agent="writer", request=Value({"message": "hello"})),
     e.AttemptStarted(**STEP),
@@ -89,7 +90,17 @@ EXAMPLES = (
     e.StepFailed(**STEP, failure=FAILURE, handled_by="mend", usage=USAGE),
     e.StepSkipped(**STEP, reason="error", failure=FAILURE, usage=USAGE),
     e.StepCancelled(**STEP, reason="loop"),
+    e.ItemStarted(**STEP, item=17),
+    e.ItemRetrying(**STEP, item=17, failure=FAILURE, delay_seconds=1.5, due=AT, usage=USAGE),
+    e.ItemCompleted(**STEP, item=17, output=Value({"score": 0.5}), usage=USAGE),
+    e.ItemFailed(**STEP, item=17, failure=FAILURE, usage=USAGE),
     e.StepsReopened(**SHARED, target="write-text", by="check", steps=("write-text", "check")),
+    e.CompensationPrepared(**STEP, agent="writer", request=Value({"message": "take it back"})),
+    e.CompensationStarted(**STEP, agent="writer"),
+    e.CompensationAttemptStarted(**STEP),
+    e.CompensationRetrying(**STEP, failure=FAILURE, delay_seconds=1.5, due=AT, usage=USAGE),
+    e.CompensationCompleted(**STEP, output=Value({"refund": "0.1"}), usage=USAGE),
+    e.CompensationFailed(**STEP, failure=FAILURE, usage=USAGE),
 )
 
 
@@ -134,6 +145,13 @@ def test_which_events_are_bookkeeping():
         "StepsReopened",
         "ChildRecalled",
         "ChildEnded",
+        "ProcessCancelling",
+        "CompensationPrepared",
+        "CompensationAttemptStarted",
+        "ItemStarted",
+        "ItemRetrying",
+        "ItemCompleted",
+        "ItemFailed",
     }
 
 

@@ -12,6 +12,7 @@ from process_engine.core import events as e
 from process_engine.core.approvals import Ruling
 from process_engine.core.children import ChildOutcome, Parent
 from process_engine.core.config import ExecutionConfig
+from process_engine.core.failures import Failure
 from process_engine.core.invariants import (
     ALL,
     Audit,
@@ -22,7 +23,7 @@ from process_engine.core.invariants import (
     children_bind,
     starts_are_kept,
 )
-from process_engine.core.results import Completed, Usage
+from process_engine.core.results import Completed, Failed, Usage
 from process_engine.core.state import Snapshot, StepStatus
 from process_engine.core.values import NULL, Value
 from process_engine.ids import StepId
@@ -171,6 +172,114 @@ def test_a_cost_that_is_not_the_sum():
     story = audit_of(run)
     for head in (replace(story.stored.head, cost=Decimal("0.2")), replace(story.stored.head, tokens=9)):
         broken("I13", changed(story, stored=replace(story.stored, head=head)))
+
+
+# ---------------------------------------------------------------- items
+
+
+def listed_story(*, collects: bool = False) -> Audit:
+    rules = {"items": [0, 1, 2], "max_concurrency": 2, "on_item_error": "collect" if collects else "fail"}
+    step = {"message": "{{ item }}", "for_each": rules, "retry": {"max_attempts": 2}}
+    run = execution_of("a", a=step).started().item_answers("a", 0, Failed("AGENT_UNAVAILABLE", "busy"))
+    run = run.item_woken("a", 0).item_answers("a", 1, Completed("one"))
+    last = Failed("AGENT_ERROR", "no") if collects else Completed("two")
+    return audit_of(run.item_answers("a", 0, Completed("zero")).item_answers("a", 2, last).collected("a"))
+
+
+def altered(audit: Audit, kind: type[e.Event], **fields: object) -> Audit:
+    """The history with the first event of a kind changed."""
+    first = next(event for event in audit.events if isinstance(event, kind))
+    events = [replace(event, **fields) if event is first else event for event in audit.events]
+    return changed(audit, events=events)
+
+
+def repeated(audit: Audit, kind: type[e.Event]) -> Audit:
+    """The history with the last event of a kind told twice."""
+    last = [event for event in audit.events if isinstance(event, kind)][-1]
+    at = audit.events.index(last)
+    events = [*audit.events[: at + 1], last, *audit.events[at + 1 :]]
+    return changed(audit, events=[replace(event, sequence=n) for n, event in enumerate(events, start=1)])
+
+
+def objected(number: str, audit: Audit, why: str) -> None:
+    with pytest.raises(BrokenInvariant, match=why) as found:
+        ALL["I4b"](audit)
+    assert found.value.number == number
+
+
+@pytest.mark.parametrize("collects", [False, True])
+def test_true_histories_of_items_break_nothing(collects: bool):
+    check(listed_story(collects=collects))
+
+
+def test_an_item_with_two_results_and_one_that_is_asked_again():
+    objected("I4", repeated(listed_story(), e.ItemCompleted), "which does not run")
+    story = listed_story()
+    again = [event for event in story.events if isinstance(event, e.ItemStarted)][-1]
+    at = len(story.events) - 1
+    events = [*story.events[:at], replace(again, attempt=2), *story.events[at:]]
+    objected("I4", changed(story, events=events), "has ended, and begins again")
+
+
+def test_a_step_that_gives_something_else_than_its_items():
+    objected("I4", altered(listed_story(), e.StepCompleted, output=Value(["one", "zero", "two"])), "gave")
+    story = listed_story()
+    kept = [*story.events]
+    kept.remove([event for event in kept if isinstance(event, e.ItemCompleted)][-1])
+    objected("I4", changed(story, events=kept), "have not ended")
+    objected("I4", altered(listed_story(collects=True), e.StepCompleted, errors=Value([])), "tells of errors")
+
+
+def test_an_item_that_is_tried_again_too_early():
+    late = timedelta(hours=1)
+    story = listed_story()
+    due = next(event.due for event in story.events if isinstance(event, e.ItemRetrying))
+    objected("I8", altered(story, e.ItemRetrying, due=due + late), "is tried again before")
+
+
+def test_an_attempt_of_an_item_that_is_left_out():
+    story = listed_story()
+    second = next(event for event in story.events if isinstance(event, e.ItemStarted) and event.attempt == 2)
+    events = [replace(event, attempt=3) if event is second else event for event in story.events]
+    objected("I4", changed(story, events=events), "is not number 2")
+
+
+def test_more_items_at_once_than_their_step_allows():
+    story = listed_story()
+    plan = story.plan
+    rules = changed(plan.steps[StepId("a")].items, most_open=1)
+    steps = {StepId("a"): changed(plan.steps[StepId("a")], items=rules)}
+    objected("I9", changed(story, plan=changed(plan, steps=steps)), "are open, not 1")
+
+
+def test_an_item_that_begins_while_the_execution_is_about_to_fail():
+    story = listed_story()
+    started = next(event for event in story.events if isinstance(event, e.ItemStarted))
+    at = story.events.index(started)
+    stopping = e.ProcessStopping(
+        **shared(started), failure=Failure("TIMEOUT", "too long"), due=started.timestamp
+    )
+    events = [*story.events[:at], stopping, *story.events[at:]]
+    objected("I6", changed(story, events=events), "while stopping")
+
+
+def test_a_list_that_changes_and_an_item_that_is_not_in_it():
+    objected("I2", altered(listed_story(), e.StepStarted, items=2), "has no item 2")
+    objected("I2", altered(listed_story(), e.StepStarted, items=None), "which runs no items")
+
+
+def test_counts_that_are_not_those_of_the_history():
+    story = listed_story()
+    state = story.stored.steps["a"]
+    items = replace(state.items, done=2, failed=1)
+    steps = {"a": replace(state, items=items)}
+    objected("I1", changed(story, stored=replace(story.stored, steps=steps)), "the state says")
+
+
+def test_an_item_holds_a_slot():
+    story = listed_story()
+    created = replace(story.stored.created, config=ExecutionConfig(max_concurrent_steps=1))
+    broken("I9", changed(story, stored=replace(story.stored, created=created)))
 
 
 def test_an_acknowledged_start_that_is_lost():

@@ -73,3 +73,37 @@ async def test_progress_that_cannot_be_recorded_fails_the_step_rather_than_repea
     assert execution.error is not None
     assert execution.error.code == "HANDLER_ERROR"
     assert "its progress cannot be recorded" in execution.error.message
+
+
+class Twice:
+    """Completes its first visit; the second fails and says what it did. Keeps what an undo is told."""
+
+    def __init__(self) -> None:
+        self.undos: list[object] = []
+
+    async def execute(self, context: StepContext) -> Completed | Failed:
+        if context.undo:
+            self.undos.append(context.progress)
+        elif context.visit == 2:
+            return Failed("CHANNEL_UNAVAILABLE", "no", transient=True, progress={"to": ["ann"]})
+        return Completed(output=None)
+
+
+async def test_what_undoes_a_visit_hears_nothing_of_what_attempts_of_another_did():
+    handler, agents = Twice(), ScriptedAgents()
+    registry = built_in_handlers(agents)
+    registry.register("notification", handler)
+    registry.register("agent_task", handler)
+    undo = {"compensation": {"agent": "undoer", "message": "take it back"}}
+    retry = {"retry": {"max_attempts": 2, "initial_delay": "1h", "max_delay": "1h"}}
+    back = {"id": "g", "type": "gateway", "depends_on": ["tell"]}
+    back["routes"] = [{"target": "tell", "max_visits": 2}]
+    definition = process(STEP | undo | retry, back)
+    async with ExecutionEngine(MemoryRepository(), agents, registry=registry, clock=VirtualClock()) as engine:
+        execution = await engine.start(definition)
+        await engine.run_until_settled(execution.id, wait_for_timers=False)
+        await engine.cancel(execution.id)
+        done = await engine.run_until_settled(execution.id)
+
+    assert done.status == "cancelled"
+    assert handler.undos == [None]

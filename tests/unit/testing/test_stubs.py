@@ -167,3 +167,22 @@ steps:
 """)
 
     assert Stubs(made).answer("a", "writer") == {"score": 50}
+
+
+def test_what_a_step_runs_through_item_by_item_is_a_list():
+    definition = ProcessDefinition.model_validate(
+        {
+            "name": "p",
+            "steps": [
+                {"id": "find", "type": "agent_task", "message": "find"},
+                {
+                    "id": "each",
+                    "type": "agent_task",
+                    "message": "{{ item }}",
+                    "for_each": {"items": "{{ steps.find.output }}"},
+                },
+            ],
+        }
+    )
+
+    assert Stubs(definition).answer("find", "finder") == ["(item 1)"]

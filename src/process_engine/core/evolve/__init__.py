@@ -14,7 +14,9 @@ from process_engine.core import events as e
 from process_engine.core.edges import tally_all
 from process_engine.core.evolve.approval_events import APPROVAL_EVENTS
 from process_engine.core.evolve.child_events import CHILD_EVENTS
+from process_engine.core.evolve.compensation_events import COMPENSATION_EVENTS
 from process_engine.core.evolve.evolution import Effects, Evolution
+from process_engine.core.evolve.item_events import ITEM_EVENTS
 from process_engine.core.evolve.process_events import PROCESS_EVENTS
 from process_engine.core.evolve.step_events import STEP_EVENTS
 from process_engine.core.evolve.wait_events import WAIT_EVENTS
@@ -25,7 +27,15 @@ from process_engine.errors import InternalError
 __all__ = ["EFFECTS", "Evolution", "apply", "replay", "restore"]
 
 EFFECTS: Effects = MappingProxyType(
-    {**PROCESS_EVENTS, **STEP_EVENTS, **APPROVAL_EVENTS, **WAIT_EVENTS, **CHILD_EVENTS}
+    {
+        **PROCESS_EVENTS,
+        **STEP_EVENTS,
+        **APPROVAL_EVENTS,
+        **WAIT_EVENTS,
+        **CHILD_EVENTS,
+        **COMPENSATION_EVENTS,
+        **ITEM_EVENTS,
+    }
 )
 """What every kind of event does."""
 
@@ -63,7 +73,7 @@ def restore(plan: Plan, snapshot: Snapshot) -> Execution:
     progress = Progress(
         tallies=tally_all(plan, steps),
         queue=tuple(sorted(ready, key=lambda step_id: steps[step_id].queued)),
-        running=sum(1 for state in steps.values() if state.status is StepStatus.RUNNING),
+        running=sum(state.slots for state in steps.values()),
         unsettled=len(plan.order) - settled,
     )
     return Execution(snapshot.created, snapshot.head, steps, progress)

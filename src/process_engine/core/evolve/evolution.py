@@ -170,18 +170,19 @@ class Evolution:
 
     def set_step(self, step_id: StepId, new: StepState) -> None:
         """Put a step into a new state along its table, and settle or forget its edges."""
-        before, after = self.steps.get(step_id, UNTOUCHED).status, new.status
+        old = self.steps.get(step_id, UNTOUCHED)
+        before, after = old.status, new.status
         if after not in STEP_MOVES[before]:
             place = f"execution {self.created.execution_id}, step {step_id}"
             raise InternalError(f"{place}: {before} cannot become {after}.")
         self.steps[step_id] = new
         self.changed[step_id] = None
         if before is RUNNING:
-            self.running -= 1
+            self.running -= old.slots
         elif before is READY:
             self._leave_queue(step_id)
         if after is RUNNING:
-            self.running += 1
+            self.running += new.slots
         elif after is READY:
             self.queue = (*self.queue, step_id)
         if after in SETTLED:
@@ -253,8 +254,10 @@ def _new_visit(old: StepState) -> StepState:
         output=old.output,
         has_output=old.has_output,
         child=old.child,
+        errors=old.errors,
         cost=old.cost,
         tokens=old.tokens,
+        undos=old.undos,
     )
 
 
@@ -268,9 +271,11 @@ def _same_visit(old: StepState) -> StepState:
         interruptions=old.interruptions,
         forgiven=old.attempt - old.interruptions,
         child=old.child,
+        items=old.items,
         cost=old.cost,
         tokens=old.tokens,
         progress=old.progress,
+        undos=old.undos,
     )
 
 

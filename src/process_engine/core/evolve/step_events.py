@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from process_engine.core import events as e
 from process_engine.core.children import Recall
 from process_engine.core.evolve.evolution import Effect, Effects, Evolution
+from process_engine.core.items import Items, closed
 from process_engine.core.results import NO_USAGE, Usage
 from process_engine.core.state import (
     COMPLETED,
@@ -42,11 +43,21 @@ def _step_started(evolution: Evolution, event: e.StepStarted) -> None:
         output=state.output,
         has_output=state.has_output,
         child=state.child,
+        errors=state.errors,
+        items=_items(state, event),
         cost=state.cost,
         tokens=state.tokens,
         progress=state.progress,
+        undos=state.undos,
     )
     evolution.set_step(event.step_id, started)
+
+
+def _items(state: StepState, event: e.StepStarted) -> Items | None:
+    """The items of a visit that begins; one that is taken up again goes on with those it has."""
+    if event.items is None:
+        return None
+    return state.items or Items(event.items, since=event.sequence)
 
 
 def _attempt_started(evolution: Evolution, event: e.AttemptStarted) -> None:
@@ -92,6 +103,7 @@ def _settled(
     usage: Usage,
     output: Value,
     routes: tuple[str, ...] | None = None,
+    errors: Value | None = None,
 ) -> StepState:
     """What every end of a visit has in common: its result replaces that of the visit before."""
     return StepState(
@@ -107,14 +119,19 @@ def _settled(
         has_output=True,
         child=state.child,
         routes=routes,
+        items=closed(state),
+        errors=errors,
         cost=state.cost if usage is NO_USAGE else state.cost + usage.cost,
         tokens=state.tokens if usage is NO_USAGE else state.tokens + usage.tokens,
+        undos=state.undos,
     )
 
 
 def _step_completed(evolution: Evolution, event: e.StepCompleted) -> None:
     state = evolution.steps.get(event.step_id, UNTOUCHED)
-    completed = _settled(state, event, COMPLETED, event.usage, event.output, event.routes)
+    completed = _settled(
+        state, event, COMPLETED, event.usage, event.output, event.routes, errors=event.errors
+    )
     evolution.set_step(event.step_id, completed)
     evolution.spend(event.usage)
 
@@ -156,6 +173,7 @@ def _step_cancelled(evolution: Evolution, event: e.StepCancelled) -> None:
         due=None,
         event=None,
         approval=None,
+        items=closed(state),
         queued=0,
     )
     evolution.set_step(event.step_id, cancelled)

@@ -19,9 +19,11 @@ from process_engine.core.invariants.history import (
     results_are_final,
     sequences_have_no_gaps,
 )
+from process_engine.core.invariants.items import items_add_up
 from process_engine.core.invariants.mail import events_are_taken_once
 from process_engine.core.invariants.paths import edges_allow_starts, edges_are_derived, no_way_around
 from process_engine.core.invariants.people import approvals_bind
+from process_engine.core.invariants.undo import compensation_ran_in_reverse
 from process_engine.core.invariants.waits import slots_hold, something_is_waited_for, timers_end_once
 from process_engine.ids import ExecutionId
 
@@ -34,10 +36,12 @@ __all__ = [
     "child_agrees",
     "children_agree",
     "children_bind",
+    "compensation_ran_in_reverse",
     "costs_add_up",
     "edges_allow_starts",
     "edges_are_derived",
     "events_are_taken_once",
+    "items_add_up",
     "no_way_around",
     "nothing_starts_after_the_end",
     "replay_equals_state",
@@ -67,6 +71,7 @@ ALL: Mapping[str, Callable[[Audit], None]] = MappingProxyType(
         "I3": no_way_around,
         "I3b": approvals_bind,
         "I4": results_are_final,
+        "I4b": items_add_up,
         "I5": sequences_have_no_gaps,
         "I6": nothing_starts_after_the_end,
         "I7": something_is_waited_for,
@@ -74,6 +79,7 @@ ALL: Mapping[str, Callable[[Audit], None]] = MappingProxyType(
         "I8b": events_are_taken_once,
         "I9": slots_hold,
         "I11": children_bind,
+        "I12": compensation_ran_in_reverse,
         "I13": costs_add_up,
     }
 )

@@ -14,8 +14,23 @@ from process_engine.core.state import (
     Execution,
     StepStatus,
 )
-from process_engine.core.work import WorkItem, WorkKind, execution_work, step_work
+from process_engine.core.work import WorkItem, WorkKind, execution_work, work_of
 from process_engine.ids import StepId
+
+# Every way in which an attempt ends, that of a step, of an item, or one to undo a visit; and a child.
+_WITH_USAGE = (
+    e.StepCompleted,
+    e.StepFailed,
+    e.StepSkipped,
+    e.StepRetrying,
+    e.CompensationRetrying,
+    e.CompensationCompleted,
+    e.CompensationFailed,
+    e.ItemCompleted,
+    e.ItemFailed,
+    e.ItemRetrying,
+    e.ChildEnded,
+)
 
 
 def replay_equals_state(audit: Audit) -> None:
@@ -35,8 +50,8 @@ def replay_equals_state(audit: Audit) -> None:
 
 
 def _owed(execution: Execution) -> list[WorkItem]:
-    steps = (step_work(execution.id, step_id, state) for step_id, state in execution.steps.items())
-    return [item for item in steps if item is not None] + list(execution_work(execution.id, execution.head))
+    steps = (work_of(execution.id, step_id, state) for step_id, state in execution.steps.items())
+    return [item for owed in steps for item in owed] + list(execution_work(execution.id, execution.head))
 
 
 def results_are_final(audit: Audit) -> None:
@@ -112,8 +127,7 @@ def costs_add_up(audit: Audit) -> None:
 
 
 def spent(events: Sequence[e.Event]) -> Usage:
-    """What the attempts and children of a history consumed together; tokens as `other_tokens`."""
-    kinds = (e.StepCompleted, e.StepFailed, e.StepSkipped, e.StepRetrying, e.ChildEnded)
-    usages = [event.usage for event in events if isinstance(event, kinds)]
+    """What attempts, children, items and undos of a history consumed together; tokens as `other_tokens`."""
+    usages = [event.usage for event in events if isinstance(event, _WITH_USAGE)]
     cost = sum((usage.cost for usage in usages), start=Decimal(0))
     return Usage(cost=cost, other_tokens=sum(usage.tokens for usage in usages))

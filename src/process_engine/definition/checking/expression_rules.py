@@ -49,16 +49,20 @@ def _near_root(site: Site, root: str) -> str:
 
 
 def _loop_variable(site: Site) -> str | None:
-    for_each = site.step.for_each if site.step is not None else None
-    return for_each.variable if for_each is not None else None
+    return site.step.for_each.variable if _knows_item(site) and site.step and site.step.for_each else None
+
+
+def _knows_item(site: Site) -> bool:
+    """Whether an expression is asked for each item: what decides about the step as a whole is not."""
+    whole = ("for_each", "condition", "compensation")
+    return site.step is not None and site.step.for_each is not None and site.path[2] not in whole
 
 
 def items(context: Context) -> Iterator[Problem]:
     """P309: `item` or `index` outside `for_each`."""
     for site, read in _reads(context):
-        outside = site.step is None or site.step.for_each is None or site.path[2:3] == ("for_each",)
-        if read.root in _ITEM_ROOTS and outside:
-            message = f"`{read.root}` exists only inside a step with `for_each`."
+        if read.root in _ITEM_ROOTS and not _knows_item(site):
+            message = f"`{read.root}` exists only in what a step with `for_each` asks for each item."
             yield context.problem_in("P309", "error", site, read.offset, message, "Read the list itself.")
 
 
@@ -121,7 +125,9 @@ def order_of_reads(context: Context) -> Iterator[Problem]:
         for site, read in _reads_of(sites):
             if read.step is None or read.step not in context.steps:
                 continue
-            later = read.step == step_id or context.graph.is_ancestor(step_id, read.step)
+            undoes = site.path[2:3] == ("compensation",)
+            own = read.step == step_id and not undoes
+            later = own or context.graph.is_ancestor(step_id, read.step)
             if not later or (read.has_default and _on_common_loop(context, step_id, read.step)):
                 continue
             yield context.problem_in(

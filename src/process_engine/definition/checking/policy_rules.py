@@ -129,3 +129,19 @@ def _spelled(seconds: float) -> str:
         if count:
             parts.append(f"{int(count)}{unit}")
     return "".join(parts[:2]) or f"{seconds:g}s"
+
+
+def reads_of_compensations(context: Context) -> Iterator[Problem]:
+    """P508: what undoes a step reads one that need not have run when the step completes."""
+    for step_id, sites in context.sites_of.items():
+        settled = {step_id} | {edge.source for edge in context.graph.incoming[step_id]}
+        for site in (site for site in sites if site.path[2:3] == ("compensation",)):
+            for read in site.reads:
+                source = read.step
+                if source is None or source not in context.steps or read.has_default or source in settled:
+                    continue
+                related = context.graph.is_ancestor(source, step_id)
+                if not related and not context.graph.is_ancestor(step_id, source):
+                    message = f"Step `{source}` need not have run by the time `{step_id}` completes."
+                    advice = f"Add `| default(…)`, or let `{step_id}` depend on `{source}`."
+                    yield context.problem_in("P508", "error", site, read.offset, message, advice)

@@ -26,7 +26,7 @@ def later_features(context: Context) -> Iterator[Problem]:
         for key in ("budget", "max_concurrent_executions")
     ]
     for number, step in enumerate(context.definition.steps):
-        keys = ("for_each", "compensation", "roles")
+        keys = ("roles",)
         parts.extend((("steps", number, key), getattr(step, key)) for key in keys)
     for path, part in parts:
         if part is not None:
@@ -114,6 +114,9 @@ def schemas(context: Context) -> Iterator[Problem]:
     for number, step in enumerate(context.definition.steps):
         if isinstance(step, AgentTask) and step.output is not None:
             yield from _schema(context, step.output.json_schema, ("steps", number, "output", "schema"))
+        if step.compensation is not None and step.compensation.output is not None:
+            place = ("steps", number, "compensation", "output", "schema")
+            yield from _schema(context, step.compensation.output.json_schema, place)
         if isinstance(step, HumanApproval) and step.form is not None:
             yield from _schema(context, step.form, ("steps", number, "form"))
     spec = context.definition.input

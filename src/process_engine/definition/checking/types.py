@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from process_engine.definition.checking.context import Context
-from process_engine.definition.document import AgentTask, HumanApproval, Notification, Transform
+from process_engine.definition.document import AgentTask, HumanApproval, Notification, Step, Transform
 from process_engine.definition.syntax import (
     Arithmetic,
     Compare,
@@ -139,6 +139,8 @@ def _start(context: Context, path: Path) -> tuple[list[Place], tuple[str | int, 
 def _step_place(context: Context, segments: tuple[str | int, ...]) -> Place:
     field = str(segments[1]) if len(segments) > 1 else "output"
     step = context.steps.get(str(segments[0])) if segments else None
+    if step is not None and step.for_each is not None and field in ("output", "errors"):
+        return Place(LIST, items=_item_schema(step) if field == "output" else None)
     if field == "output" and isinstance(step, AgentTask) and step.output is not None:
         return of_schema(step.output.json_schema)
     if field == "output" and isinstance(step, HumanApproval):
@@ -148,6 +150,15 @@ def _step_place(context: Context, segments: tuple[str | int, ...]) -> Place:
     if field == "output" and isinstance(step, Transform):
         return of_schema(_written(step.value))
     return Place(_OF_STEP_FIELD.get(field))
+
+
+def _item_schema(step: Step) -> Schema | None:
+    """The JSON Schema of what each item gives; null stands in its place where it was passed over."""
+    if step.for_each is None or step.for_each.on_item_error == "collect":
+        return None
+    if isinstance(step, AgentTask) and step.output is not None:
+        return step.output.json_schema
+    return _written(step.value) if isinstance(step, Transform) else None
 
 
 _DELIVERED: Schema = {

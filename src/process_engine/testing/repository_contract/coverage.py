@@ -38,7 +38,7 @@ ACCEPTED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "events": ("page", "full page", "nothing"),
         "feed": ("page", "continued", "full page", "nothing"),
         "open_executions": ("some",),
-        "attempts": ("some",),
+        "attempts": ("some", "to undo"),
         "timers": ("page", "continued", "full page", "tie", "tie of two executions", "nothing"),
         "approvals": ("page", "full page", "several of one", "of a paused one", "nothing"),
         "post": ("new", "again", "addressed", "several", "large value"),

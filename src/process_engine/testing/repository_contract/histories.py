@@ -25,6 +25,7 @@ from process_engine.definition.document import ProcessDefinition
 from process_engine.errors import CommandRejected
 from process_engine.ids import ExecutionId, StepId
 from process_engine.runtime.children import child_of
+from process_engine.runtime.ownership import interruption_of
 from process_engine.testing.random_processes import random_process
 from process_engine.testing.repository_contract.samples import NOON, owed
 
@@ -94,6 +95,46 @@ _CALLING: Mapping[str, object] = {
 }
 
 
+# What always fails in the end, and has something to undo.
+_UNDOING: Mapping[str, object] = {
+    "name": "undoing",
+    "steps": [
+        {
+            "id": id,
+            "type": "agent_task",
+            "agent": "worker",
+            "message": id,
+            "compensation": {"agent": "worker", "message": f"{{{{ steps.{id}.output }}}}"},
+        }
+        for id in ("z", "b")
+    ],
+    "outputs": {"nothing": "{{ steps.z.output.no.such.thing }}"},
+}
+
+
+# Lists whose items end, fail, wait and begin in every order; a long one is kept apart.
+_LISTING: Mapping[str, object] = {
+    "name": "listing",
+    "steps": [
+        {
+            "id": "many",
+            "type": "agent_task",
+            "agent": "worker",
+            "message": "{{ item }}",
+            "for_each": {"items": [*range(4)], "max_concurrency": 3, "on_item_error": "collect"},
+        },
+        {
+            "id": "long",
+            "type": "agent_task",
+            "agent": "worker",
+            "message": "{{ item }}",
+            "retry": {"max_attempts": 2},
+            "for_each": {"items": ["x" * 600, "日本" * 300, 3], "max_concurrency": 2},
+        },
+    ],
+}
+
+
 class Batch:
     """Transitions that belong into one commit, each decided on top of those before it."""
 
@@ -128,6 +169,8 @@ class Author:
             ProcessDefinition.model_validate(_TIES),
             ProcessDefinition.model_validate(_ASKING),
             ProcessDefinition.model_validate(_CALLING),
+            ProcessDefinition.model_validate(_LISTING),
+            ProcessDefinition.model_validate(_UNDOING),
             *(random_process(rng, f"p{n // 2}") for n in range(_RANDOM_PROCESSES)),
         ]
         self.plans: dict[str, Plan] = {one.content_hash: compile_plan(one) for one in self.definitions}
@@ -183,7 +226,7 @@ class Author:
     def _begin(self, batch: Batch) -> Transition | None:
         self._made += 1
         id = ExecutionId(f"{self.rng.choice((PREFIXES[0], self.rng.choice(PREFIXES)))}{self._made:03}")
-        definition = self.rng.choice((*self.definitions[:3], self.rng.choice(self.definitions)))
+        definition = self.rng.choice((*self.definitions[:5], self.rng.choice(self.definitions)))
         plan = self.plans[definition.content_hash]
         value, blobs = pack(self._input())
         hold = self._wish == "held" or self.rng.random() < 0.1
@@ -288,16 +331,37 @@ class Author:
             case WorkKind.EVENT if item.due is None or self.rng.random() < 0.7:
                 return self._delivery(item)
             case WorkKind.TIMER | WorkKind.RETRY | WorkKind.APPROVAL | WorkKind.EVENT | WorkKind.CHILD:
-                return c.WakeStep(execution_id=id, step_id=StepId(item.key), visit=visit, attempt=attempt)
+                return c.WakeStep(
+                    execution_id=id,
+                    step_id=item.step_id,
+                    visit=visit,
+                    attempt=attempt,
+                    item=item.item,
+                    undo=item.undoes,
+                )
             case WorkKind.RECALL:
                 raise AssertionError("a child that is recalled ends, nothing else")
-            case WorkKind.ATTEMPT:
-                step = StepId(item.key)
-                if self.rng.random() < 0.1:
-                    return c.InterruptAttempt(execution_id=id, step_id=step, visit=visit, attempt=attempt)
-                result = self._result()
+            case WorkKind.COLLECT:
                 return c.RecordResult(
-                    execution_id=id, step_id=step, visit=visit, attempt=attempt, result=result
+                    execution_id=id,
+                    step_id=item.step_id,
+                    visit=visit,
+                    attempt=attempt,
+                    result=Completed(),
+                    value=Value([None, self._made]),
+                    errors=Value([{"index": 0, "code": "AGENT_ERROR", "message": "nein"}]),
+                )
+            case WorkKind.ATTEMPT:
+                if self.rng.random() < 0.1:
+                    return interruption_of(item)
+                return c.RecordResult(
+                    execution_id=id,
+                    step_id=item.step_id,
+                    visit=visit,
+                    attempt=attempt,
+                    item=item.item,
+                    result=self._result(),
+                    undo=item.undoes,
                 )
 
     def _delivery(self, item: WorkItem) -> c.DeliverEvents:

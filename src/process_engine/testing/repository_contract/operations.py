@@ -230,7 +230,8 @@ class Operations(PublishingOperations, MailOperations):
         self.tell("attempts")
         items = await self.page("attempts", lambda store, _: attempts(store))
         if items is not None:
-            self.met("attempts", ["some" if items else "nothing"])
+            undoes = any(item.undoes for item in items)
+            self.met("attempts", ["some" if items else "nothing", *["to undo"][:undoes]])
 
     async def timers(self) -> None:
         """Ask for what is due at a time, behind any place."""

@@ -7,6 +7,7 @@ from datetime import timedelta
 from process_engine.core.commands import InterruptAttempt, RecordResult, StartExecution
 from process_engine.core.config import ExecutionConfig
 from process_engine.core.events import Waiting
+from process_engine.core.items import OpenItem
 from process_engine.core.results import Completed
 from process_engine.core.state import ExecutionStatus
 from process_engine.core.values import BlobRef, Value
@@ -36,10 +37,12 @@ from process_engine.testing.repository_contract.samples import (
     cancel,
     created,
     execution,
+    listing,
     owed,
     request,
     started,
     transition,
+    undone,
     waiting,
 )
 from process_engine.testing.repository_contract.writing import (
@@ -245,6 +248,32 @@ class WorkPromises(StoreUnderContract):
         await store.commit([transition(ended)], store.fence)
 
         expect(await attempts_of(store), [("b", "s"), ("b", "z"), ("a", "s"), ("a", "z")])
+
+    @on_a_store
+    async def test_what_is_being_undone_is_an_open_attempt_and_what_waits_for_that_a_timer(
+        self, store: ExecutionRepository, clock: StillClock
+    ) -> None:
+        for id in ("b", "a", "c"):
+            await store.commit([begun(id, steps={"s": RUNNING})], store.fence)
+        running = execution("a", sequence=1, steps={"s": RUNNING})
+        waits = undone("c", seconds=5)
+        await store.commit([transition(undone("a"), before=running), transition(waits)], store.fence)
+
+        expect(await attempts_of(store), [("b", "s"), ("a", ":undo:s")])
+        expect([item async for item in store.attempts()][1].attempt, 2)
+        expect(list(await store.timers(after=None, limit=10)), [owed(waits)[":undo:s"]])
+
+    @on_a_store
+    async def test_a_step_that_runs_for_items_has_an_attempt_for_each_that_runs(
+        self, store: ExecutionRepository, clock: StillClock
+    ) -> None:
+        waits = OpenItem(2, 1, running=False, due=NOON + timedelta(seconds=5))
+        steps = {"a": listing(OpenItem(10), waits, OpenItem(9)), "b": listing(done=4), "c": listing(done=3)}
+        await store.commit([begun("e", steps=steps)], store.fence)
+
+        expect(await attempts_of(store), [("e", "a[9]"), ("e", "a[10]"), ("e", "b")])
+        (timer,) = await store.timers(after=None, limit=10)
+        expect((timer.key, timer.step_id, timer.item, timer.due), ("a[2]", "a", 2, waits.due))
 
     @on_a_store
     async def test_every_open_attempt_is_told_once_however_many_there_are(

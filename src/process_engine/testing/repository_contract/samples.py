@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, get_args
 
+from msgspec.structs import replace
+
 from process_engine.core import events as e
 from process_engine.core.approvals import Decision, Request, Ruling
 from process_engine.core.children import Child, ChildOutcome, Parent, Recall
@@ -18,6 +20,7 @@ from process_engine.core.commands import CancelExecution
 from process_engine.core.config import ExecutionConfig
 from process_engine.core.events import Event, ExecutionCreated, StepStarted, Waiting
 from process_engine.core.failures import Failure
+from process_engine.core.items import Items, OpenItem
 from process_engine.core.mailbox import Received
 from process_engine.core.results import Usage
 from process_engine.core.state import (
@@ -30,8 +33,9 @@ from process_engine.core.state import (
     Stopping,
 )
 from process_engine.core.transition import Transition
+from process_engine.core.undo import Undo, Undoing, UndoStatus
 from process_engine.core.values import BlobRef, Value
-from process_engine.core.work import WorkItem, execution_work, step_work
+from process_engine.core.work import WorkItem, execution_work, work_of
 from process_engine.ids import DefinitionHash, ExecutionId, StepId
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123_456, tzinfo=UTC)
@@ -64,10 +68,26 @@ def request(id: str, *, decisions: tuple[Decision, ...] = ()) -> Request:
     )
 
 
+def listing(*items: OpenItem, done: int = 0) -> StepState:
+    """A step that runs for four items, of which these are open and so many have succeeded."""
+    running = sum(item.running for item in items)
+    counts = Items(4, since=2, next=len(items) + done, done=done, running=running, open=items)
+    return StepState(StepStatus.RUNNING, attempt=1, started_at=NOON, items=counts)
+
+
 def asking(id: str = "r1") -> StepState:
     """A step that waits for people until a day after noon."""
     due = NOON + timedelta(days=1)
     return StepState(StepStatus.WAITING_APPROVAL, attempt=1, started_at=NOON, due=due, approval=request(id))
+
+
+def undone(id: str, step: str = "s", *, seconds: float | None = None) -> Execution:
+    """A failing execution whose step is being undone; with `seconds` it is tried again so long after noon."""
+    due = None if seconds is None else NOON + timedelta(seconds=seconds)
+    state = execution(id, sequence=2, status=ExecutionStatus.COMPENSATING, steps={step: DONE})
+    undoing = Undoing(StepId(step), visit=1, attempt=2, due=due)
+    head = replace(state.head, stopping=Stopping(Failure("AGENT_ERROR", "no"), NOON, undoing=undoing))
+    return replace(state, head=head)
 
 
 def created(id: str, *, process: str = "content", input: object = None) -> ExecutionCreated:
@@ -134,8 +154,8 @@ def started(id: str, sequence: int, *, step: str = "a", request: object = None) 
 
 def owed(execution: Execution) -> dict[str, WorkItem]:
     """The work that an execution in this state owes, by its key."""
-    steps = (step_work(execution.id, step, state) for step, state in execution.steps.items())
-    items = (*(item for item in steps if item is not None), *execution_work(execution.id, execution.head))
+    steps = (work_of(execution.id, step, state) for step, state in execution.steps.items())
+    items = (*(item for own in steps for item in own), *execution_work(execution.id, execution.head))
     return {item.key: item for item in items}
 
 
@@ -209,9 +229,23 @@ def full_execution(id: str) -> Execution:
         queued=4,
         approval=request("r1", decisions=(DECISION,)),
         child=Child(ExecutionId("c1"), recalled=failure),
+        items=Items(
+            7,
+            since=3,
+            next=5,
+            done=1,
+            failed=1,
+            running=1,
+            open=(OpenItem(2), OpenItem(4, 3, False, NOON, 1, 1)),
+        ),
+        errors=Value([{"index": 0, "code": "TIMEOUT", "message": "世界"}]),
         cost=Decimal("0.000000000000000001"),
         tokens=7,
         progress={"told": ["ann", 2**70]},
+        undos=(
+            Undo(2, 5, UndoStatus.FAILED, "undoer", None, failure),
+            Undo(3, 7, agent="undoer", request=Value({"message": "zurück"})),
+        ),
     )
     head = Head(
         ExecutionStatus.PAUSED,
@@ -220,7 +254,7 @@ def full_execution(id: str) -> Execution:
         started_at=NOON,
         completed_at=NOON,
         pause_reason="operator",
-        stopping=Stopping(failure, NOON),
+        stopping=Stopping(failure, NOON, "enough", "ann", Undoing(StepId("slow"), 3, 2, 1, NOON, failure)),
         failure=failure,
         outputs=Value([1.5, None, {"deep": [True]}]),
         deadline=NOON,
@@ -265,11 +299,15 @@ def every_event(id: str) -> tuple[Event, ...]:
             },
         ),
         (e.ProcessStopping, base | {"failure": failure, "due": NOON}),
+        (e.ProcessCancelling, base | {"due": NOON, "reason": "enough", "by": "ann"}),
         (e.ProcessCompleted, base | {"outputs": Value({"a": [1]})}),
         (e.ProcessFailed, base | {"failure": failure}),
         (e.ProcessCancelled, base | {"reason": "enough", "by": "ann"}),
         (e.StepQueued, step),
-        (e.StepStarted, step | {"step_type": "timer", "agent": "writer", "request": Value({"delay": 3})}),
+        (
+            e.StepStarted,
+            step | {"step_type": "timer", "agent": "writer", "request": Value({"delay": 3}), "items": 7},
+        ),
         (e.AttemptStarted, step),
         (
             e.StepRetrying,
@@ -294,7 +332,10 @@ def every_event(id: str) -> tuple[Event, ...]:
         (e.ChildStarted, step | {"child_id": "c1", "process": "other", "version": "2"}),
         (e.ChildRecalled, step | {"child_id": "c1", "failure": failure}),
         (e.ChildEnded, step | {"child_id": "c1", "outcome": ChildOutcome.FAILED, "usage": usage}),
-        (e.StepCompleted, step | {"output": Value("é"), "routes": ("x",), "usage": usage}),
+        (
+            e.StepCompleted,
+            step | {"output": Value("é"), "routes": ("x",), "usage": usage, "errors": Value([{"index": 1}])},
+        ),
         (
             e.StepFailed,
             step
@@ -312,6 +353,25 @@ def every_event(id: str) -> tuple[Event, ...]:
             e.StepsReopened,
             base | {"target": StepId("a"), "by": StepId("g"), "steps": (StepId("a"), StepId("g"))},
         ),
+        (
+            e.CompensationPrepared,
+            step | {"agent": "undoer", "request": Value({"message": "é"}), "failure": failure},
+        ),
+        (e.CompensationStarted, step | {"agent": "undoer"}),
+        (e.CompensationAttemptStarted, step),
+        (
+            e.CompensationRetrying,
+            step | {"failure": failure, "delay_seconds": 0.25, "due": NOON, "usage": usage},
+        ),
+        (e.CompensationCompleted, step | {"output": Value({"é": None}), "usage": usage}),
+        (e.CompensationFailed, step | {"failure": failure, "usage": usage}),
+        (e.ItemStarted, step | {"item": 17}),
+        (
+            e.ItemRetrying,
+            step | {"item": 17, "failure": failure, "delay_seconds": 0.25, "due": NOON, "usage": usage},
+        ),
+        (e.ItemCompleted, step | {"item": 17, "output": Value("é"), "usage": usage}),
+        (e.ItemFailed, step | {"item": 17, "failure": failure, "usage": usage}),
     )
     later = (kind(sequence=n, **fields) for n, (kind, fields) in enumerate(kinds, start=2))
     return (created(id), *later)
